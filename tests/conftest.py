@@ -1,0 +1,28 @@
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; their tensors are tiny
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Every test session starts with an empty cache of its own and sees no real data but what a test names."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = {name: os.environ.get(name) for name in ("CARDIAC_ML_CACHE", "CARDIAC_ML_DATA")}
+    os.environ["CARDIAC_ML_CACHE"] = str(folder)
+    os.environ.pop("CARDIAC_ML_DATA", None)
+    yield folder
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data for development; tests that need it skip where it is absent, and say so."""
+    folder = os.environ.get("CARDIAC_ML_REAL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("real data absent: set CARDIAC_ML_REAL_DATA to its folder to run this test")
+    return Path(folder)
