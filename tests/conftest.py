@@ -2,6 +2,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("kit", deadline=None)  # a loaded machine is slow, not wrong
+settings.load_profile("kit")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; their tensors are tiny
 os.environ.setdefault("MPLBACKEND", "Agg")

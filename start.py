@@ -1,0 +1,360 @@
+"""Set up the kit and run it, with nothing but Python.
+
+    python3 start.py                 run the four task notebooks and show their scores
+    python3 start.py 1 3             run some of them: by number, by name, or "tutorials"
+    python3 start.py --quick         the same on tiny settings: does everything work? (scores mean nothing)
+    python3 start.py lab             open JupyterLab on the notebooks
+    python3 start.py test            run the tests; options for pytest go after --:  start.py test -- -k leads
+    python3 start.py setup           only install
+
+On Windows write py in place of python3. The first call makes the folder .venv and installs the packages of
+requirements.txt into it (about 2 GB, a few minutes); later calls start at once. Inside a virtual environment, conda
+or Google Colab, that one is used and no .venv is made. Executed notebooks and web pages of them go to runs/.
+The data are real where ecg_dataset/ or intracardiac_dataset/ is in this folder, and virtual hearts elsewhere.
+"""
+# Plain old syntax on purpose: an outdated Python must get as far as the message that says so.
+from __future__ import print_function
+import collections
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+OLDEST, NEWEST = (3, 11), (3, 13)  # what the exact versions in requirements.txt come for
+TORCH_CPU = "https://download.pytorch.org/whl/cpu"
+STAMP = "cardiac_ml_installed.txt"  # in the environment: what was installed there, written only after success
+COMMANDS = ("run", "test", "lab", "setup")
+Environment = collections.namedtuple("Environment", "kind python folder")  # kind: own, virtual, conda, colab
+
+
+class Stop(Exception):
+    """Something the user has to put right; the message says what and how."""
+
+
+def dotted(version):
+    return ".".join(str(number) for number in version[:2])
+
+
+def supported(version):
+    return OLDEST <= tuple(version[:2]) <= NEWEST
+
+
+# --- which Python --------------------------------------------------------------------------------------------------
+
+def output(command):
+    """(exit status, everything it printed)"""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+                              errors="replace")
+    except OSError as error:
+        return 1, str(error)
+    return done.returncode, done.stdout.strip()
+
+
+def ask(python, code):
+    """The last line that ``code`` prints when this Python runs it, or None where that fails."""
+    status, text = output(([python] if isinstance(python, str) else python) + ["-c", code])
+    return None if status else "".join(text.splitlines()[-1:])
+
+
+def version_of(python):
+    """(3, 12), or None where it does not start. A 32-bit Python counts as none: nothing here is built for it."""
+    told = ask(python, "import sys; print(*sys.version_info[:2], sys.maxsize > 2**32)")
+    numbers = told.split() if told else []
+    return (int(numbers[0]), int(numbers[1])) if numbers[2:] == ["True"] else None
+
+
+def find_python():
+    """The Python to make .venv from: the one that runs this file, else another one of this machine that is right."""
+    others = [["python3.13"], ["python3.12"], ["python3.11"]]
+    if os.name == "nt":
+        others = [["py", "-3.13"], ["py", "-3.12"], ["py", "-3.11"]]
+    for command in [[sys.executable]] + others:
+        version = version_of(command)
+        if version and supported(version):
+            if command != [sys.executable]:
+                print("{} does not fit; using {}.".format(this_python(), " ".join(command)), flush=True)
+            return command
+    raise Stop(wrong_python("{}, and no other one was found.".format(this_python())))
+
+
+def this_python():
+    return "This is Python {}{}".format(dotted(sys.version_info), "" if sys.maxsize > 2**32 else " for 32 bit")
+
+
+def wrong_python(found):
+    return ("{} The kit needs Python {} to {}, 64 bit.\n"
+            "Install one (https://www.python.org/downloads/, or: sudo apt install python3.12 python3.12-venv, "
+            "brew install python@3.12, winget install Python.Python.3.12), then start again with it, "
+            "for example: python3.12 start.py".format(found, dotted(OLDEST), dotted(NEWEST)))
+
+
+def surroundings():
+    """"colab", "own", "virtual" or "conda" when this file runs inside such an environment, else None."""
+    if os.environ.get("COLAB_RELEASE_TAG"):
+        return "colab"
+    if os.path.realpath(sys.prefix) == os.path.realpath(os.path.join(ROOT, ".venv")):
+        return "own"
+    if sys.prefix != getattr(sys, "base_prefix", sys.prefix) or hasattr(sys, "real_prefix"):
+        return "virtual"
+    return "conda" if os.path.isdir(os.path.join(sys.prefix, "conda-meta")) else None
+
+
+# --- the environment -----------------------------------------------------------------------------------------------
+
+def environment():
+    kind = surroundings()
+    if kind is None or kind == "own":
+        return own_environment()
+    if not (supported(sys.version_info) and sys.maxsize > 2**32):
+        raise Stop(wrong_python("{}, in the {} environment {}. Leave that (deactivate, or conda deactivate) and start "
+                                "again, or make one that fits.".format(this_python(), kind, sys.prefix)))
+    return Environment(kind, sys.executable, sys.prefix)
+
+
+def own_environment():
+    """.venv beside this file, made if there is none that works."""
+    folder = os.path.join(ROOT, ".venv")
+    python = os.path.join(folder, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
+    version = version_of(python) if os.path.exists(python) else None
+    if version and not supported(version):
+        raise Stop("{} has Python {}; the kit needs {} to {}. Delete or rename that folder and start again.".format(
+            folder, dotted(version), dotted(OLDEST), dotted(NEWEST)))
+    if version is None:
+        make_venv(find_python(), folder)
+    return Environment("own", python, folder)
+
+
+def make_venv(base, folder):
+    if os.path.isdir(folder) and os.listdir(folder) and not os.path.exists(os.path.join(folder, "pyvenv.cfg")):
+        raise Stop("{} is not a virtual environment, yet not empty. Rename it and start again.".format(folder))
+    print("Making the virtual environment {} ...".format(folder), flush=True)
+    if ask(base, "import ensurepip, venv") is None:
+        raise Stop(no_venv(base))
+    status, text = output(base + ["-m", "venv", "--clear", folder])
+    if status:
+        shutil.rmtree(folder, ignore_errors=True)  # half of one would look like a whole one next time
+        raise Stop(no_venv(base) if "ensurepip" in text else "{} could not be made:\n{}".format(folder, text))
+
+
+def no_venv(base):
+    version = dotted(version_of(base) or sys.version_info)
+    return ("This Python ({}) cannot make virtual environments: its parts venv and ensurepip are missing.\n"
+            "On Debian and Ubuntu they are a package of their own: sudo apt install python{}-venv\n"
+            "Elsewhere install Python from https://www.python.org/downloads/. Then start again.".format(
+                " ".join(base), version))
+
+
+# --- installing ----------------------------------------------------------------------------------------------------
+
+def fingerprint():
+    """Changes with the requirements and with the place of this folder. An environment has its own Python version."""
+    digest = hashlib.sha256(ROOT.encode())
+    for name in ("requirements.txt", "pyproject.toml"):
+        with open(os.path.join(ROOT, name), "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def install(target):
+    """Install the requirements, unless the stamp says that just these are there already."""
+    stamp = os.path.join(target.folder, STAMP)
+    wanted = "{} python {}\n".format(fingerprint(), dotted(version_of(target.python) or (0, 0)))
+    if read(stamp) == wanted:
+        return
+    if os.path.exists(stamp):
+        os.remove(stamp)
+    need_pip(target.python)
+    print("Installing the packages into {} (once; a few minutes) ...".format(target.folder), flush=True)
+    log = os.path.join(ROOT, "runs", "install.log")
+    os.makedirs(os.path.dirname(log), exist_ok=True)
+    if target.kind in ("conda", "colab"):  # others chose these versions: take what fits the ranges, move nothing else
+        extras = "notebooks,records,xray,test" + ("" if target.kind == "colab" else ",lab")
+        pip(target.python, ["-e", "{}[{}]".format(ROOT, extras)], log)
+    else:
+        torch_for_cpu(target.python, log)
+        pip(target.python, ["--only-binary=:all:", "-r", os.path.join(ROOT, "requirements.txt")], log)
+        make_importable(target.python)
+    with open(stamp, "w") as file:
+        file.write(wanted)
+
+
+def read(path):
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def need_pip(python):
+    """A virtual environment made by uv, or one that was interrupted, has none."""
+    if ask(python, "import pip") is None:
+        ask(python, "import ensurepip; ensurepip.bootstrap()")
+        if ask(python, "import pip") is None:
+            raise Stop("{} has no pip. Install it there (uv pip install pip, conda install pip), or delete that "
+                       "environment and start again.".format(python))
+
+
+def make_importable(python):
+    """``import cardiac_ml`` works in every notebook of this environment, wherever it is opened."""
+    folder = ask(python, "import sysconfig; print(sysconfig.get_paths()['purelib'])")
+    with open(os.path.join(folder, "cardiac_ml.pth"), "w", encoding="utf-8") as file:
+        file.write(ROOT + "\n")
+
+
+def torch_for_cpu(python, log):
+    """Without an NVIDIA card, take PyTorch's own 0.2 GB build for Linux: the package index has the 3 GB one for GPUs.
+
+    Only a saving: where it does not work, the next step installs from the package index.
+    """
+    gpu = shutil.which("nvidia-smi") or os.path.exists("/proc/driver/nvidia/version")
+    if gpu or platform.system() != "Linux" or platform.machine() != "x86_64" or pip_is_configured(python):
+        return
+    wanted = [line for line in read(os.path.join(ROOT, "requirements.txt")).split() if line.startswith("torch==")]
+    if wanted:
+        print("No NVIDIA GPU here: trying for the small build of PyTorch.", flush=True)
+        run_pip(python, ["--no-deps", "--retries", "1", "--timeout", "15", "--index-url", TORCH_CPU] + wanted, log)
+
+
+def pip_is_configured(python):
+    """Whether somebody told pip where to look (a mirror, a folder of wheels): then nothing else is asked."""
+    told = output([python, "-m", "pip", "config", "list"])[1].lower().replace("_", "-")
+    return any(place in told for place in ("index-url", "find-links", "no-index"))
+
+
+def pip(python, arguments, log):
+    if run_pip(python, arguments, log):
+        raise Stop(why_pip_failed(read(log) or "", log))
+
+
+def run_pip(python, arguments, log):
+    """pip install, with a line for each large download and everything else in the log. Returns its exit status."""
+    command = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+    process = subprocess.Popen(command + arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+                               errors="replace", env=dict(os.environ, PYTHONUNBUFFERED="1", PYTHONUTF8="1"))
+    with open(log, "w", encoding="utf-8") as file:
+        for line in process.stdout:
+            file.write(line)
+            show(line)
+    return process.wait()
+
+
+def show(line):
+    large = re.match(r"\s*Downloading \S*?([^/\s]+?)-\d\S* \(((\d+)\S* (?:MB|GB))\)", line)
+    if large and ("GB" in large.group(2) or int(large.group(3)) >= 5):
+        print("  downloading {} ({})".format(large.group(1), large.group(2)), flush=True)
+    elif line.startswith("Installing collected packages"):
+        print("  unpacking {} packages".format(line.count(",") + 1), flush=True)
+    elif "Retrying" in line:
+        print("  no answer from the package index, trying again", flush=True)
+
+
+REASONS = (
+    ("No space left|Errno 28|not enough space",
+     "The disk is full. The packages need about 2 GB (7 GB with the GPU build of PyTorch)."),
+    ("CERTIFICATE_VERIFY_FAILED|SSLError",
+     "The connection to the package index is not trusted. Behind a company or school proxy, let PIP_CERT name its "
+     "certificate file; on macOS run 'Install Certificates.command' of your Python."),
+    ("NewConnectionError|NameResolution|name resolution|getaddrinfo|unreachable|ConnectTimeout|ReadTimeout|timed out|"
+     "Connection refused|Connection reset|Connection aborted|ProxyError|IncompleteRead",
+     "The package index could not be reached. Check the network (a proxy is set with HTTPS_PROXY) and start again: "
+     "what was downloaded is kept."),
+    ("Permission denied|Access is denied|Errno 13",
+     "A file could not be written. Close programs that use this environment (Jupyter, an editor), or copy the kit to "
+     "a folder of your own."),
+    ("No matching distribution|Could not find a version",
+     "There is no ready-made package for this machine and Python. PyTorch comes for 64-bit Linux, Windows and for "
+     "Macs with Apple chips; on others (Intel Macs, Alpine) use Google Colab."),
+)
+
+
+def why_pip_failed(text, log):
+    reason = next((advice for pattern, advice in REASONS if re.search(pattern, text)), "pip could not install them.")
+    errors = [line.strip() for line in text.splitlines() if line.startswith("ERROR")] or text.strip().splitlines()
+    return "The packages are not installed. {}\npip said: {}\nAll it said is in {}".format(
+        reason, "\n          ".join(errors[-3:]), log)
+
+
+# --- the commands --------------------------------------------------------------------------------------------------
+
+def call(command, **variables):
+    """Run a program in this folder to its end; an interrupt is left to it, since it gets one too."""
+    process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ, PYTHONUTF8="1", **variables))
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def run_notebooks(python, names, quick):
+    return call([python, "-m", "cardiac_ml.notebooks", "run"] + ["--quick"] * quick + names)
+
+
+def run_tests(python, arguments):
+    workers = str(min(os.cpu_count() or 1, 8))  # more would only compete for memory: each worker loads torch
+    print("Running the tests ...", flush=True)
+    return call([python, "-m", "pytest", "-n", workers, "--dist", "loadfile"] + arguments,
+                OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", MPLBACKEND="Agg")
+
+
+def open_lab(target, arguments):
+    if target.kind == "colab":
+        raise Stop("Colab is a notebook server already: open notebooks/task_1_getting_started.ipynb in it.")
+    first = os.path.join("notebooks", "task_1_getting_started.ipynb")
+    page = [first] if os.path.exists(os.path.join(ROOT, first)) else []
+    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    print("Opening JupyterLab; stop it with Ctrl-C.", flush=True)
+    return call([target.python, "-m", "jupyterlab"] + root + page + arguments)
+
+
+def read_arguments(arguments):
+    """(command, what follows it, quick)"""
+    if set(arguments) & {"-h", "--help", "help"}:
+        print(__doc__)
+        sys.exit(0)
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else "run"
+    further = arguments[1:] if arguments and arguments[0] in COMMANDS else arguments
+    if command in ("test", "lab"):
+        cut = further.index("--") if "--" in further else len(further)
+        return command, further[:cut] + further[cut + 1:], False
+    unknown = [word for word in further if word.startswith("-") and word != "--quick"]
+    if unknown or command == "setup" and further:
+        raise Stop("{} means nothing here. python3 start.py --help tells what does.".format((unknown or further)[0]))
+    return command, [word for word in further if word != "--quick"], "--quick" in further
+
+
+def start(arguments):
+    command, further, quick = read_arguments(arguments)
+    target = environment()
+    install(target)
+    print("Python {} in {} is ready.".format(dotted(version_of(target.python) or ()), target.folder), flush=True)
+    if command == "test":
+        return run_tests(target.python, further)
+    if command == "lab":
+        return open_lab(target, further)
+    return run_notebooks(target.python, further, quick) if command == "run" else 0
+
+
+def main(arguments):
+    try:
+        return start(arguments)
+    except Stop as stop:
+        print("\n{}".format(stop), file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print("\nA file could not be read or written: {}".format(error), file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 6):
+        sys.exit("This is Python {}. Start with Python 3: python3 start.py".format(dotted(sys.version_info)))
+    sys.exit(main(sys.argv[1:]))
