@@ -5,16 +5,12 @@ the score, and ``missing`` counts it. ``ACTIVATION`` and ``VOLTAGE`` name the sc
 """
 import numpy as np
 
+from cardiac_ml.activation import activation_times
+
 
 def upstroke_ms(voltage_mv):
-    """Time of the first upward crossing of 0 mV, interpolated: (..., time) at 1 ms -> (...); NaN where there is none."""
-    voltage_mv = np.asarray(voltage_mv)
-    above = voltage_mv > 0
-    after = above.argmax(axis=-1)
-    before = np.maximum(after - 1, 0)
-    low, high = (np.take_along_axis(voltage_mv, i[..., None], -1)[..., 0].astype(float) for i in (before, after))
-    step = np.where(after > 0, -low / np.where(high > low, high - low, 1), 0)
-    return np.where(above.any(axis=-1), before + step, np.nan)
+    """Activation times read off voltages (..., time), interpolated: (...) in ms, NaN where a point never activates."""
+    return activation_times(voltage_mv)[0]
 
 
 def apd90_ms(voltage_mv, chunk=256):
