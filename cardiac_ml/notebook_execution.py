@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import DataError, written_whole
+from cardiac_ml.files import DataError, written_whole
 
 QUICK = re.compile(r"^(?P<name>\s*[\w, ]+=\s*)(?P<value>.*?\S)(?P<note>\s*#.*?)\bquick:\s*(?P<quick>\S.*?)\s*$")
 
@@ -75,7 +75,7 @@ def execute(notebook, folder, on_cell=None):
     """
     from nbclient.exceptions import CellExecutionError
 
-    from .notebook_outputs import tidy
+    from cardiac_ml.notebook_outputs import tidy
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .files import ROOT, cache_folder
+from cardiac_ml.files import ROOT, cache_folder
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 BAR = re.compile(r"(?P<name>[^%\n]*?):?\s*(?:\d+%)?\s*\|[^|\n]*\|\s*(?P<count>[^\s\[]+)\s*\[(?P<timing>[^\]\n]*)\]?\s*")

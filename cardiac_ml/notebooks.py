@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import ROOT, DataError, written_whole
-from .notebook_execution import Failure, execute, first_line, make_quick, printed, read, tagged, tags, write
+from cardiac_ml.files import ROOT, DataError, written_whole
+from cardiac_ml.notebook_execution import Failure, execute, first_line, make_quick, printed, read, tagged, tags, write
 
 FOLDERS = ("notebooks", "tutorials")
 LARGEST_BYTES = 1_000_000
@@ -60,7 +60,7 @@ def chosen(names, folders=FOLDERS):
 
 def build(path, target=None, quick=False):
     """Execute the source of the notebook ``path`` and write the outcome to it. A failure leaves the old file."""
-    from .notebook_outputs import stable
+    from cardiac_ml.notebook_outputs import stable
     source, target = source_path(path), Path(target or path)
     if not source.exists():
         raise DataError(f"{path} has no source: {source} is missing. Notebooks are made from percent scripts there; "

@@ -1,0 +1,274 @@
+import gzip
+import sys
+import threading
+import types
+import warnings
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import made_heartbeat_files, made_rows, message, unwritable
+
+from cardiac_ml import heartbeats
+from cardiac_ml.files import DataError
+from cardiac_ml.heartbeats import (DS1, DS2, PACED, Heartbeats, beat_lengths, join, load_mitbih, load_ptb,
+                                   patient_folds, split_by_patient, split_stratified)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made_heartbeat_files(tmp_path / "ecg_dataset")
+    return tmp_path / "ecg_dataset"
+
+
+@pytest.fixture
+def no_real_data(tmp_path, monkeypatch):
+    """A place without real files, a cache of its own, and a quick simulator that counts its calls."""
+    monkeypatch.setattr("cardiac_ml.files.ROOT", tmp_path / "root")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
+    calls = []
+
+    def simulate_heartbeats(hearts=4, seed=0, workers=None):
+        calls.append(hearts)
+        pairs = heartbeats.PAIRS["ptb"] | heartbeats.PAIRS["mitbih"]
+        made = {name: made_rows(20, labels, seed) for name, labels in pairs.items()}
+        return {name: (rows, pd.DataFrame({"patient": np.arange(20) % hearts, "rr_before_ms": 800.0}))
+                for name, rows in made.items()}
+
+    simulator = types.SimpleNamespace(simulate_heartbeats=simulate_heartbeats, calls=calls)
+    monkeypatch.setitem(sys.modules, "cardiac_ml.virtual.beats", simulator)
+    monkeypatch.setattr("cardiac_ml.virtual.beats", simulator, raising=False)
+    return simulator
+
+
+# Loading
+
+def test_pairs_are_loaded_as_they_were_written(tmp_path):
+    made = made_heartbeat_files(tmp_path)
+    train, test = load_mitbih(tmp_path)
+    assert np.array_equal(train.beats, made["mitbih_train"][:, :187]) and train.beats.flags.c_contiguous
+    assert np.array_equal(test.label, made["mitbih_test"][:, 187]) and test.label.dtype == np.int64
+    assert train.beats.dtype == np.float32 and train.rate_hz == 120 and train.classes == ("N", "S", "V", "F", "Q")
+    ptb = load_ptb(tmp_path)
+    assert np.array_equal(ptb.beats, np.vstack([made["ptbdb_normal"], made["ptbdb_abnormal"]])[:, :187])
+    assert list(np.bincount(ptb.label)) == [40, 40] and ptb.classes == ("normal", "abnormal")
+    assert list(ptb.table.iloc[40]) == ["ptbdb_abnormal", 0] and "patient" not in ptb.table
+
+
+def test_compressed_files_read_the_same(folder, tmp_path):
+    whole, _ = load_mitbih(folder)
+    packed, zipped = tmp_path / "packed", tmp_path / "zipped"
+    packed.mkdir(), zipped.mkdir()
+    for path in folder.glob("*.csv"):
+        with gzip.open(packed / f"{path.name}.gz", "wb") as file:
+            file.write(path.read_bytes())
+    with zipfile.ZipFile(zipped / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in folder.glob("*.csv"):
+            archive.write(path, f"heartbeat/{path.name}")
+    for place in (packed, zipped, zipped / "archive.zip"):
+        assert np.array_equal(load_mitbih(place)[0].beats, whole.beats)
+        assert len(load_ptb(place)) == 80
+    assert sorted(path.suffix for path in zipped.iterdir()) == [".npy"] * 4 + [".zip"], "nothing was unpacked"
+
+
+def test_files_are_found_in_the_working_folder_and_by_name(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(folder) in load_ptb().source
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("CARDIAC_ML_DATA", str(tmp_path))
+    assert str(folder) in load_ptb().source
+
+
+def test_a_subset_is_a_dataset(folder):
+    train, _ = load_mitbih(folder)
+    part = train[np.array([5, 2])]
+    assert len(part) == 2 and list(part.table["row"]) == [5, 2] and list(part.table.index) == [0, 1]
+    assert np.array_equal(part.beats, train.beats[[5, 2]]) and list(part.label) == list(train.label[[5, 2]])
+    assert len(train[train.label == 1]) == 8 and len(train[3]) == 1 and len(train[:0]) == 0
+    assert train.time_ms[3] == pytest.approx(25.0)
+
+
+def test_the_card_says_what_is_there(folder):
+    card = repr(load_mitbih(folder)[0])
+    assert "40 beats of 187 samples, 120 Hz" in card and "V 8 (20.0 %)" in card and str(folder) in card
+    assert "patients  not known" in card
+    assert "0 beats" in repr(load_mitbih(folder)[0][:0])
+
+
+def test_datasets_of_the_same_classes_join(folder):
+    train, test = load_mitbih(folder)
+    both = join(train, test)
+    assert len(both) == 80 and both.table["file"].iloc[-1] == "mitbih_test"
+    assert np.array_equal(both.beats[40:], test.beats)
+    assert "different classes" in message(join, train, load_ptb(folder))
+
+
+def test_beat_lengths_leave_out_the_padding():
+    beats = np.zeros((3, 187), np.float32)
+    beats[0, [0, 50]] = 1
+    beats[1] = 1
+    assert list(beat_lengths(beats)) == [51, 187, 0]
+
+
+# Patients
+
+def test_records_beside_the_files_give_patients(tmp_path):
+    made_heartbeat_files(tmp_path, records=True)
+    train, test = load_mitbih(tmp_path)
+    assert list(train.table.columns) == ["file", "row", "patient", "record", "sample"]
+    assert list(test.table["patient"][:3]) == [101, 106, 100] and test.table["sample"][0] == 16000
+    assert "patients  5" in repr(test) and "patient" not in load_ptb(tmp_path).table
+
+
+def test_a_table_of_other_files_is_refused(tmp_path):
+    made_heartbeat_files(tmp_path, records=True)
+    records = (tmp_path / "records.csv").read_text()
+    (tmp_path / "records.csv").write_text(records.strip().rpartition("\n")[0])
+    assert "records.csv has 79 rows, expected 80" in message(load_mitbih, tmp_path)
+    (tmp_path / "records.csv").write_text(records.replace("record", "number"))
+    assert "has no column record" in message(load_mitbih, tmp_path)
+    pd.DataFrame({"file": "mitbih_train", "row": range(39)}).to_csv(tmp_path / "beats.csv")
+    assert "has 39 rows for mitbih_train.csv, expected 40" in message(load_mitbih, tmp_path)
+    (tmp_path / "beats.csv").write_text("")
+    assert "beats.csv is not a table" in message(load_mitbih, tmp_path)
+
+
+def labelled(label, patient=None) -> Heartbeats:
+    label = np.asarray(label)
+    table = pd.DataFrame({"row": np.arange(len(label))} | ({} if patient is None else {"patient": patient}))
+    return Heartbeats(np.zeros((len(label), 187), np.float32), label, ("N", "S", "V", "F", "Q"), table, "made")
+
+
+def test_stratified_split_keeps_the_share_of_each_class():
+    label = np.repeat([0, 1, 2, 3], [1000, 50, 5, 1])
+    kept, held_out = split_stratified(labelled(label), 0.2, seed=3)
+    assert list(np.bincount(label[held_out])) == [200, 10, 1] and 1055 in kept
+    assert np.array_equal(np.sort(np.append(kept, held_out)), np.arange(1056))
+    assert np.array_equal(held_out, split_stratified(label, 0.2, seed=3)[1])
+    assert not np.array_equal(held_out, split_stratified(label, 0.2, seed=4)[1])
+    assert "between 0 and 1" in message(split_stratified, label, 1.0)
+
+
+def test_split_of_mitbih_patients_is_the_usual_one():
+    patient = np.repeat(DS1 + DS2 + PACED, 2)
+    kept, held_out = split_by_patient(labelled(np.zeros(96, int), patient))
+    assert set(patient[kept]) == set(DS1) and set(patient[held_out]) == set(DS2)
+    assert len(DS1) == len(DS2) == 22 and not set(DS1 + DS2) & set(PACED) and len(set(DS1 + DS2 + PACED)) == 48
+    kept, held_out = split_by_patient(pd.DataFrame({"patient": patient}), held_out=[100, 103])
+    assert set(patient[held_out]) == {100, 103} and len(set(patient[kept])) == 46
+
+
+def test_split_of_virtual_patients_is_random_and_whole():
+    patient = np.arange(200) % 20
+    kept, held_out = split_by_patient(labelled(np.zeros(200, int), patient), fraction=0.25, seed=1)
+    assert len(set(patient[held_out])) == 5 and not set(patient[kept]) & set(patient[held_out])
+    assert len(kept) + len(held_out) == 200
+    assert not np.array_equal(held_out, split_by_patient(pd.DataFrame({"patient": patient}), fraction=0.25, seed=2)[1])
+
+
+def test_patient_splits_refuse_what_they_cannot_do():
+    assert "rebuild-heartbeats" in message(split_by_patient, labelled([0, 1]))
+    only_ds1 = labelled(np.zeros(4, int), np.array([101, 106, 101, 106]))
+    assert "One side of the split is empty: the patients here are 101, 106" in message(split_by_patient, only_ds1)
+    with pytest.raises(DataError, match="both kept and held out"):
+        split_by_patient(only_ds1, held_out=[101], kept=[101, 106])
+    assert "9 folds of 2 patients" in message(patient_folds, only_ds1, 9)
+
+
+def test_folds_hold_out_every_patient_once_and_a_person_whole():
+    patient = np.repeat([201, 202, 203, 205, 207, 208], 20)
+    ds = labelled(np.tile(np.repeat([0, 1], 10), 6), patient)
+    folds = patient_folds(ds, 3, seed=0)
+    assert np.array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(120))
+    for train, test in folds:
+        assert not set(patient[train]) & set(patient[test])
+        assert (201 in patient[test]) == (202 in patient[test]), "two records of one man"
+
+
+# Virtual beats
+
+def test_half_a_pair_is_not_replaced_by_virtual_beats(folder, tmp_path, monkeypatch, no_real_data):
+    (folder / "ptbdb_normal.csv").unlink()
+    assert "has no ptbdb_normal.csv" in message(load_ptb) and not no_real_data.calls
+
+
+def test_virtual_beats_stand_in_and_say_so(no_real_data, capsys, tmp_path):
+    train, test = load_mitbih()
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "virtual" in said and "ecg_dataset" in said and str(tmp_path / "cache") in said
+    assert "virtual" in train.source and list(train.table["patient"][:5]) == [0, 1, 2, 3, 0]
+    assert train.table["rr_before_ms"].eq(800).all() and len(load_ptb()) == 40
+    assert no_real_data.calls == [4], "simulated once for all"
+    load_mitbih(virtual_hearts=2)
+    assert no_real_data.calls == [4, 2]
+
+
+def test_virtual_beats_are_made_once_more_when_the_simulator_changes(no_real_data, tmp_path, monkeypatch):
+    first = heartbeats.virtual_folder()
+    monkeypatch.setattr(heartbeats, "__file__", str(tmp_path / "elsewhere" / "heartbeats.py"))
+    assert heartbeats.virtual_folder() != first and len(no_real_data.calls) == 2
+
+
+def test_virtual_files_keep_saying_that_they_are_virtual(no_real_data):
+    assert "virtual" in load_ptb(heartbeats.virtual_folder()).source
+
+
+def test_virtual_files_are_written_where_wanted_but_not_over_others(no_real_data, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new"):
+        assert heartbeats.write_virtual(tmp_path / name, hearts=3, seed=5, workers=1) == tmp_path / name
+        train, _ = load_mitbih(tmp_path / name)
+        assert "virtual" in train.source and train.table["patient"].nunique() == 3
+        assert np.array_equal(train.beats, made_rows(20, (0, 1, 2, 3, 4), 5)[:, :187])
+    assert "already holds something" in message(heartbeats.write_virtual, tmp_path / "new")
+    assert no_real_data.calls == [3, 3]
+
+
+def test_two_makers_of_virtual_beats_end_with_one_whole_folder(no_real_data, tmp_path):
+    both_simulated = threading.Barrier(2)
+    simulate = no_real_data.simulate_heartbeats
+    no_real_data.simulate_heartbeats = lambda **given: (simulate(**given), both_simulated.wait(20))[0]
+    failures = []
+
+    def load():
+        try:
+            assert len(load_ptb()) == 40
+        except BaseException as error:
+            failures.append(error)
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    [thread.start() for thread in threads], [thread.join() for thread in threads]
+    assert not failures and len(no_real_data.calls) == 2
+    assert [path.name.startswith("virtual_heartbeats") for path in (tmp_path / "cache").iterdir()] == [True]
+
+
+def test_virtual_beats_without_room_in_the_cache_go_elsewhere(no_real_data, tmp_path, monkeypatch):
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    monkeypatch.setattr(heartbeats.tempfile, "gettempdir", lambda: str(aside))
+    unwritable(monkeypatch, tmp_path / "cache")
+    with pytest.warns(UserWarning, match="go to .*aside.*No space left"):
+        assert len(load_ptb()) == 40
+    assert not list((tmp_path / "cache").iterdir()), "nothing half-made is left"
+
+
+def test_a_killed_maker_leaves_nothing_that_is_taken_for_data(no_real_data, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / f".{heartbeats.virtual_folder().name}.x.part").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load_ptb()) == 40
+
+
+def test_the_test_rows_are_whole_patients_where_they_are_known_and_the_same_every_time():
+    rng = np.random.default_rng(0)
+    beats = rng.random((400, 187), dtype=np.float32)
+    known = heartbeats.Heartbeats(beats, rng.integers(0, 2, 400), ("normal", "abnormal"),
+                                  pd.DataFrame({"patient": rng.integers(0, 12, 400)}), "made")
+    rest, test = heartbeats.split_test(known)
+    patients = known.table["patient"].to_numpy()
+    assert not set(patients[rest]) & set(patients[test]) and len(rest) + len(test) == 400
+    assert (heartbeats.split_test(known)[1] == test).all()
+    unknown = heartbeats.Heartbeats(beats, known.label, known.classes, pd.DataFrame(index=range(400)), "made")
+    assert len(heartbeats.split_test(unknown)[1]) == pytest.approx(80, abs=2)
