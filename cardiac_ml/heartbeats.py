@@ -187,7 +187,9 @@ def write_virtual(folder: str | Path, hearts: int | None = None, seed: int = 0, 
 def _simulate(hearts: int | None, **more) -> dict:
     from cardiac_ml.virtual import beats
 
-    return beats.simulate_heartbeats(**more | ({} if hearts is None else {"hearts": hearts}))
+    if hearts is not None:  # as many rows a heart as by default
+        more = dict(hearts=hearts, train=200 * hearts, test=50 * hearts, ptb=83 * hearts) | more
+    return beats.simulate_heartbeats(**more)
 
 
 def _make_folder(folder: Path, files: dict) -> Path:

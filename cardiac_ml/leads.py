@@ -39,6 +39,7 @@ def _product(matrix, signals, what):
         hint = " It looks transposed: swap its last two axes (do not reshape)." if turned else ""
         raise DataError(f"expected {what} of shape (..., {rows}, time), found {tuple(signals.shape)}.{hint}")
     if hasattr(signals, "new_tensor"):  # a torch tensor: stay on its device, in its precision
+        signals = signals if signals.is_floating_point() else signals.double()
         return signals.new_tensor(matrix.tolist()) @ signals
     kind = signals.dtype if signals.dtype.kind == "f" else np.float64
     return np.matmul(matrix.astype(kind, copy=False), signals)

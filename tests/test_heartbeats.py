@@ -30,7 +30,7 @@ def no_real_data(tmp_path, monkeypatch):
     monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
     calls = []
 
-    def simulate_heartbeats(hearts=4, seed=0, workers=None):
+    def simulate_heartbeats(hearts=4, seed=0, workers=None, **rows):
         calls.append(hearts)
         pairs = heartbeats.PAIRS["ptb"] | heartbeats.PAIRS["mitbih"]
         made = {name: made_rows(20, labels, seed) for name, labels in pairs.items()}

@@ -58,7 +58,10 @@ def test_precision_and_torch_agree_with_numpy(kind):
 
 def test_counts_from_a_converter_are_not_rounded():
     counts = np.arange(10 * 4, dtype=np.int16).reshape(10, 4) % 7
-    assert np.allclose(leads.to_leads(counts), leads.LEAD_MATRIX.astype(float) @ counts)
+    expected = leads.LEAD_MATRIX.astype(float) @ counts
+    assert np.allclose(leads.to_leads(counts), expected)
+    torch = pytest.importorskip("torch")
+    assert np.allclose(leads.to_leads(torch.from_numpy(counts)).numpy(), expected)
 
 
 def test_electrodes_of_another_shape_are_refused():

@@ -1,0 +1,192 @@
+"""The intracardiac dataset: labels, subsets, the data card, virtual hearts where no file is, and the published size."""
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_intracardiac import made_activation, made_batches, made_intracardiac_files, made_pair, made_signals
+
+from cardiac_ml import intracardiac
+from cardiac_ml.activation import activation_times
+
+ROOT = Path(__file__).parent.parent
+PLACE, NAME = "data_hearts_dd_0p2", "{role}_hearts_dd_0p2_volunteer.v1_pattern.0"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture()
+def folder(tmp_path):
+    made_intracardiac_files(tmp_path / "intracardiac_dataset")
+    return tmp_path / "intracardiac_dataset"
+
+
+def load(folder):
+    return intracardiac.load(folder, progress=False)
+
+
+# ---- activation ----
+
+def test_activation_is_where_the_voltage_crosses_zero():
+    rising = np.array([-80.0, -60, -20, 20, 30, 30])
+    times, whole = activation_times(np.array([rising, rising[::-1], np.full(6, -80), np.r_[-1, 0, 0, 1, 1, 1]]))
+    assert np.allclose(times, [2.5, 0, np.nan, 2], equal_nan=True)  # at 0 mV exactly is not yet above
+    assert np.allclose(whole, [3, 0, np.nan, 3], equal_nan=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(1, 100), st.floats(0.01, 1))
+def test_interpolation_finds_the_time_that_was_put_in(first_ms, step_ms):
+    made_ms = first_ms + step_ms * np.arange(75)
+    times, whole = activation_times(made_signals(made_ms)[1].T)  # 30 mV/ms through zero, cut off at 25 mV
+    assert np.allclose(times, made_ms, atol=0.05)
+    assert (whole >= times).all() and (whole - times <= 1).all()
+
+
+def test_any_stack_of_traces_and_any_precision():
+    _, voltage = made_signals(made_activation(3, 1))
+    many = np.broadcast_to(voltage.T, (700, 75, 500))  # more than one block
+    times, whole = activation_times(many)
+    assert times.shape == (700, 75) and times.dtype == whole.dtype == np.float32
+    assert np.array_equal(times[-1], activation_times(voltage.T)[0])
+    assert activation_times(voltage.T[4])[0] == times[0, 4]
+    assert activation_times(many[:0])[0].shape == (0, 75)
+
+
+# ---- the dataset ----
+
+def test_points_that_never_activate_are_missing_and_counted(tmp_path):
+    silent = made_activation(1, 0)
+    silent[[3, 8]] = np.nan
+    made_pair(tmp_path / PLACE, NAME, silent)
+    dataset = load(tmp_path)
+    assert np.isnan(dataset.activation_ms[0, [3, 8]]).all() and np.isfinite(dataset.activation_ms).sum() == 73
+    assert np.isnan(dataset.activation_grid_ms).sum() == 2
+    assert "2 points in 1 cases never activate" in repr(dataset)
+
+
+def test_the_card_says_what_is_there(folder):
+    card = repr(load(folder))
+    for words in ("28 heartbeats", "4: v1, v2, v4, v10", "focal (4), pattern (24)", "600 (8), 1000 (12), not given (8)",
+                  "50 (8)", "28 of 16117 published pairs", "10.6075/J0SN094N"):
+        assert words in card, card
+    assert "0 heartbeats" in repr(load(folder)[[]])
+
+
+@pytest.mark.parametrize("index", [slice(3, 9), [5, 2, 2], 4, [6, 7, 8], []])
+def test_a_subset_holds_the_same_cases_everywhere(folder, index):
+    dataset = load(folder)
+    subset, rows = dataset[index], np.atleast_1d(np.arange(28)[index])
+    assert len(subset) == len(rows) and subset.table["file"].tolist() == dataset.table["file"].iloc[rows].tolist()
+    assert np.array_equal(subset.voltage_mv, dataset.voltage_mv[rows])
+    assert np.array_equal(subset.ecg_mv, dataset.ecg_mv[rows])
+    assert np.array_equal(subset.activation_ms, dataset.activation_ms[rows])
+    assert subset.source == dataset.source
+
+
+def test_a_mask_and_a_run_of_cases(folder):
+    dataset = load(folder)
+    assert set(dataset[dataset.hearts == "v4"].hearts) == {"v4"}
+    assert dataset[np.arange(7, 14)].voltage_mv.base is not None, "neighbours are a view of the pack, not a copy"
+
+
+def test_changing_an_array_never_changes_the_pack(folder):
+    load(folder).voltage_mv[:] = 0
+    assert load(folder).voltage_mv.min() < -80
+
+
+# ---- virtual hearts where no real file is ----
+
+@pytest.fixture()
+def simulator(tmp_path, monkeypatch):
+    """A stand-in for the simulator: counts how often it is asked."""
+    source = tmp_path / "simulator" / "dataset.py"
+    source.parent.mkdir()
+    source.write_text("version one")
+    module = types.ModuleType("cardiac_ml.virtual.dataset")
+    module.__file__, module.asked = str(source), []
+
+    def simulate_intracardiac(hearts=30, cases=60, seed=0, workers=None, progress=True):
+        module.asked.append((hearts, cases, seed))
+        return made_batches([f"h{number}" for number in range(hearts)], cases, seed)
+
+    module.simulate_intracardiac = simulate_intracardiac
+    package = types.ModuleType("cardiac_ml.virtual")
+    package.dataset = module
+    monkeypatch.setitem(sys.modules, "cardiac_ml.virtual", package)
+    monkeypatch.setitem(sys.modules, "cardiac_ml.virtual.dataset", module)
+    empty = tmp_path / "nothing here"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    monkeypatch.setattr("cardiac_ml.files.ROOT", empty)
+    return module
+
+
+def test_without_real_files_virtual_hearts_are_made_once_and_announced(simulator, capsys):
+    sizes = {"virtual_hearts": 4, "virtual_cases": 3, "progress": False}
+    first, second = intracardiac.load(**sizes), intracardiac.load(**sizes)
+    said = capsys.readouterr().out.splitlines()
+    assert simulator.asked == [(4, 3, 0)] and np.array_equal(first.voltage_mv, second.voltage_mv)
+    assert len(first) == 12 and first.source.startswith("virtual hearts") and "scar_mm" in first.table
+    assert len(said) == 2 and "virtual hearts" in said[0] and "download_intracardiac_dataset.sh" in said[0]
+
+
+def test_other_sizes_seeds_and_simulators_are_other_packs(simulator, own_cache):
+    sizes = {"virtual_hearts": 3, "virtual_cases": 2, "progress": False}
+    intracardiac.load(**sizes)
+    intracardiac.load(**sizes, seed=1)
+    assert len(list(own_cache.iterdir())) == 2
+    Path(simulator.__file__).write_text("version two")
+    intracardiac.load(**sizes)
+    assert simulator.asked == [(3, 2, 0), (3, 2, 1), (3, 2, 0)]
+    assert len(list(own_cache.iterdir())) == 2, "the pack of the older simulator was removed"
+
+
+def test_real_files_come_before_virtual_ones(simulator, folder, monkeypatch):
+    monkeypatch.setenv("CARDIAC_ML_DATA", str(folder.parent))
+    assert "published" in intracardiac.load(progress=False).source and not simulator.asked
+
+
+# ---- size ----
+
+SPARSE = """
+import resource, sys
+import numpy as np, pandas as pd
+from pathlib import Path
+from cardiac_ml import intracardiac, pack
+folder, cases = Path(sys.argv[1]), 16117
+folder.mkdir()
+for name, shape in pack.SHAPES.items():  # holes instead of zeros: 2.8 GB that take no room
+    np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(cases, *shape)).flush()
+table = pack.tidy(pd.DataFrame({"heart": np.repeat([f"v{n}" for n in range(15)], 1075)[:cases]}))
+pack._write_card(table, folder, "sparse", [])
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+dataset = intracardiac.open_pack(folder)
+train, valid, test = intracardiac.split_by_heart(dataset.table)
+print(len(dataset), repr(dataset)[:12], dataset.ecg_mv.shape, float(dataset.activation_ms.max()))
+print(peak())  # task 3
+before = peak()
+visited = dataset[train[:2000]].voltage_mv
+print(float(visited[:, :, ::250].max()))  # every page of an eighth of the voltages: all of them would take 20 s
+print(before + (peak() - before) * 16117 / 2000)  # task 4, when all have been visited
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the peak memory of a process is asked for with the resource module")
+def test_the_published_size_fits_into_memory(tmp_path):
+    result = subprocess.run([sys.executable, "-c", SPARSE, str(tmp_path / "pack")], cwd=ROOT, text=True,
+                            capture_output=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    loaded, task_3, _, task_4 = result.stdout.splitlines()
+    assert loaded == "16117 Intracardiac (16117, 12, 500) 0.0"
+    assert 0.3e9 < float(task_3) < 1.5e9 and 2.4e9 < float(task_4) < 4e9

@@ -1,0 +1,283 @@
+"""The intracardiac files: found in any layout, refused with a clear word when something is wrong, and written."""
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_intracardiac import made_activation, made_batches, made_intracardiac_files, made_pair
+
+from cardiac_ml import intracardiac, intracardiac_files
+from cardiac_ml.activation import activation_times
+from cardiac_ml.files import DataError
+from cardiac_ml.intracardiac_files import PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL, parse_name
+
+PLACE, NAME = "data_hearts_dd_0p2", "{role}_hearts_dd_0p2_volunteer.v1_pattern.0"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture()
+def folder(tmp_path):
+    made_intracardiac_files(tmp_path / "intracardiac_dataset")
+    return tmp_path / "intracardiac_dataset"
+
+
+def load(folder):
+    return intracardiac.load(folder, progress=False)
+
+
+def refused(folder, *words):
+    with pytest.raises(DataError) as error:
+        load(folder)
+    for word in words:
+        assert str(word) in str(error.value), error.value
+
+
+# ---- names and pairs ----
+
+def test_the_published_folders_add_up():
+    assert len(PUBLISHED_PAIRS) == 17 and sum(PUBLISHED_PAIRS.values()) == PUBLISHED_TOTAL == 16117
+    assert len(PUBLISHED_HEARTS) == 15 and "v3" not in PUBLISHED_HEARTS
+
+
+@pytest.mark.parametrize("name, design, fields", [
+    ("hearts_dd_0p2_volunteer.v1_pattern.0", "hearts_dd_0p2", {"volunteer": "v1", "pattern": "0"}),
+    ("hearts_dd_0p2_geo_act_1_bcl_gkr_I_bcl.1000.gkr.050.pattern.11.volunteer.v9", "hearts_dd_0p2_geo_act_1_bcl_gkr_I",
+     {"bcl": "1000", "gkr": "050", "pattern": "11", "volunteer": "v9"}),
+    ("hearts_dd_0p2_geo_inn_act_3_bcl_volunteer.v14.innerindex.74.bcl.1000", "hearts_dd_0p2_geo_inn_act_3_bcl",
+     {"bcl": "1000", "innerindex": "74", "volunteer": "v14"}),
+    ("hearts_dd_0p2_geo_inn_innerindex.3_volunteer.v2.scar_size.big", "hearts_dd_0p2_geo_inn",
+     {"innerindex": "3", "volunteer": "v2", "scar_size": "big"}),
+])
+def test_names_are_read_in_any_order_of_fields(name, design, fields):
+    for place in ("", "some/folder/"):
+        assert parse_name(f"{place}VmData_{name}.npy") == ("VmData", design, fields)
+
+
+@pytest.mark.parametrize("name", ["VmData_a_volunteer.v1 (1)", "VmData_a_pattern.3", "VmData", "VmData_hearts",
+                                  "VmData_a_volunteer.v1.volunteer.v2", "pECGData_a_volunteer.v1.pattern."])
+def test_a_name_that_cannot_be_read_is_an_error(tmp_path, name):
+    made_pair(tmp_path / PLACE, NAME, made_activation(1, 0))
+    (tmp_path / f"{name}.npy").write_bytes(b"")
+    refused(tmp_path, f"{name}.npy", "key.value", "Rename")
+
+
+def test_every_case_is_loaded_as_it_was_made(folder):
+    dataset = load(folder)
+    assert len(dataset) == 28 and list(dict.fromkeys(dataset.hearts)) == ["v1", "v2", "v4", "v10"]
+    assert dataset.ecg_mv.shape == (28, 12, 500) and dataset.ecg_mv.dtype == np.float32
+    for row, case in dataset.table.iterrows():
+        electrodes = np.load(folder / case["file"])
+        voltage = np.load(folder / case["file"].replace("pECGData", "VmData"))
+        assert np.array_equal(dataset.electrodes_mv[row], electrodes.T.astype(np.float32))
+        assert np.array_equal(dataset.voltage_mv[row], voltage.T.astype(np.float32))
+        for found, expected in zip((dataset.activation_ms, dataset.activation_grid_ms), activation_times(voltage.T)):
+            assert np.array_equal(found[row], expected)
+        assert np.allclose(dataset.ecg_mv[row, 0], electrodes[:, 1] - electrodes[:, 0], atol=1e-4)
+
+
+def test_the_table_tells_what_the_names_tell(folder):
+    table = load(folder).table
+    row = table[table["design"] == "hearts_dd_0p2_geo_act_2_bcl_gkr_I"].iloc[1]
+    keys = ["heart", "kind", "pattern", "bcl", "gkr", "act"]
+    assert row[keys].tolist() == ["v1", "pattern", 1, 1000, 50, 2]
+    focal = table[table["kind"] == "focal"]
+    assert len(focal) == 4 and (focal["innerindex"] == 0).all() and focal["pattern"].isna().all()
+    assert table[table["design"] == "hearts_dd_0p2"]["bcl"].isna().all()
+
+
+def test_the_order_does_not_depend_on_the_file_system(folder, monkeypatch):
+    before = intracardiac_files.find_pairs(folder)[0]
+    files = intracardiac_files.list_files(folder)
+    shuffled = dict(sorted(files.items(), key=lambda item: hash(item[0])))
+    after, pairs, _ = intracardiac_files.find_pairs(folder, shuffled)
+    pd.testing.assert_frame_equal(before, after)
+    assert [str(pair.electrodes.relative_to(folder).as_posix()) for pair in pairs] == after["file"].tolist()
+
+
+def test_files_moved_to_other_folders_still_make_pairs(folder):
+    before = load(folder)
+    for role in ("pECGData", "VmData"):
+        (folder / "all" / role).mkdir(parents=True)
+        for path in [*folder.glob(f"data_*/{role}*.npy")]:
+            path.rename(folder / "all" / role / path.name)
+    (folder / "all" / "._VmData_hearts_dd_0p2_volunteer.v1_pattern.0.npy").write_bytes(b"what an Apple archive adds")
+    after = load(folder)
+    assert np.array_equal(before.voltage_mv, after.voltage_mv)
+    assert after.table.drop(columns="file").equals(before.table.drop(columns="file"))
+
+
+def test_an_unknown_field_is_kept_as_a_column(tmp_path):
+    for size in ("07", "11"):
+        made_pair(tmp_path / PLACE, f"{{role}}_hearts_dd_0p2_volunteer.v1_pattern.0.scar_size.{size}.tissue.stiff",
+                  made_activation(1, 0))
+    made_pair(tmp_path / PLACE, NAME, made_activation(1, 1))
+    for dataset in (load(tmp_path), load(tmp_path)):  # once packed, once from the pack
+        assert dataset.table["scar_size"].tolist() == [pd.NA, 7, 11]
+        assert dataset.table["tissue"].tolist()[1:] == ["stiff", "stiff"]
+
+
+def test_half_pairs_are_left_out_and_counted(folder):
+    (folder / PLACE / "pECGData_hearts_dd_0p2_volunteer.v1_pattern.0.npy").unlink()
+    (folder / PLACE / "VmData_hearts_dd_0p2_volunteer.v10_pattern.1.npy").unlink()
+    for dataset in (load(folder), load(folder)):
+        assert len(dataset) == 26 and len(dataset.unpaired) == 2
+        assert dataset.unpaired[0] == f"{PLACE}/VmData_hearts_dd_0p2_volunteer.v1_pattern.0.npy"
+        assert "2 files without their other half" in repr(dataset) and "pattern.0.npy" in repr(dataset)
+
+
+def test_two_files_of_one_case_are_an_error_that_names_both(folder):
+    first = "VmData_hearts_dd_0p2_volunteer.v1_pattern.0.npy"
+    second = "VmData_hearts_dd_0p2_pattern.0_volunteer.v1.npy"  # the same fields in another order
+    (folder / "again").mkdir()
+    (folder / "again" / second).write_bytes((folder / PLACE / first).read_bytes())
+    refused(folder, "two VmData files of one case", f"{PLACE}/{first}", f"again/{second}", "remove one")
+
+
+def test_a_folder_without_pairs_says_how_to_get_them(tmp_path, monkeypatch):
+    refused(tmp_path, "no pair", tmp_path, "download_intracardiac_dataset.sh")
+    refused(tmp_path / "absent", "absent", "does not exist", "intracardiac_dataset")
+    (tmp_path / "intracardiac_dataset").mkdir()
+    monkeypatch.chdir(tmp_path)
+    refused(None, "no pair", "Finish the download")  # an unfinished download is not replaced by virtual hearts
+
+
+# ---- bad files ----
+
+def _damage(kind, path):
+    signal = np.load(path)
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif kind == "truncated in its header":
+        path.write_bytes(path.read_bytes()[:60])
+    elif kind == "pickled array":
+        np.save(path, signal.astype(object), allow_pickle=True)
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps(signal))
+    elif kind == "web page":
+        path.write_bytes(b"<!DOCTYPE html><title>404</title>" * 9)
+    elif kind == "archive":
+        with path.open("wb") as file:
+            np.savez(file, signal)
+    else:
+        changed = {"74 points": signal[:, :-1], "transposed": signal.T, "reshaped": signal.reshape(-1),
+                   "whole numbers": signal.astype(int), "in volts": signal / 1000, "in microvolts": signal * 1000}
+        np.save(path, changed[kind])
+
+
+@pytest.mark.parametrize("kind, words", [
+    ("empty", ["an empty file", "download_intracardiac_dataset.sh"]),
+    ("truncated", ["truncated", "download_intracardiac_dataset.sh"]),
+    ("truncated in its header", ["truncated"]),
+    ("pickled array", ["pickle", "never read"]),
+    ("pickle", ["not a .npy file", "pickles are never read"]),
+    ("web page", ["not a .npy file", "<!DOCTYP"]),
+    ("archive", ["an archive", "expected real numbers"]),
+    ("74 points", ["(500, 74)", "expected (500, 75)"]),
+    ("transposed", ["(75, 500)", "transposed", ".T"]),
+    ("reshaped", ["(37500,)", "expected (500, 75)"]),
+    ("whole numbers", ["int64", "real numbers"]),
+    ("in volts", ["0.025", "Is it in mV?"]),
+    ("in microvolts", ["Is it in mV?"]),
+])
+def test_a_bad_voltage_file_is_named(folder, own_cache, kind, words):
+    path = next((folder / "data_hearts_dd_0p2_geo_act_1_bcl").glob("VmData*v4.npy"))
+    _damage(kind, path)
+    refused(folder, path, *words)
+    assert not list(own_cache.glob("*")) and not list(own_cache.glob(".*")), "nothing half-made is left"
+
+
+def test_a_bad_electrode_file_is_named(folder):
+    path = folder / PLACE / "pECGData_hearts_dd_0p2_volunteer.v2_pattern.1.npy"
+    electrodes = np.load(path)
+    np.save(path, electrodes.T)
+    refused(folder, path, "(10, 500)", "transposed")
+    for value in (np.nan, np.inf):
+        electrodes[17, 3] = value
+        np.save(path, electrodes)
+        refused(folder, path, "NaN or infinity", "row 17, column 3")
+
+
+def test_nan_in_a_voltage_is_not_a_point_that_never_activates(folder):
+    path = folder / PLACE / "VmData_hearts_dd_0p2_volunteer.v2_pattern.1.npy"
+    voltage = np.load(path)
+    voltage[20:, 5] = np.nan
+    np.save(path, voltage)
+    refused(folder, path, "NaN or infinity 480 times", "row 20, column 5")
+
+
+def test_other_precisions_and_orders_of_storage_are_read(folder):
+    path = folder / PLACE / "VmData_hearts_dd_0p2_volunteer.v2_pattern.1.npy"
+    voltage = np.load(path)
+    for stored in (voltage.astype(np.float32), np.asfortranarray(voltage), voltage.astype(">f8")):
+        np.save(path, stored)
+        dataset = load(folder)
+        row = dataset.table.index[dataset.table["file"].str.endswith("v2_pattern.1.npy")][0]
+        assert np.allclose(dataset.voltage_mv[row], voltage.T, atol=1e-4)
+
+
+# ---- files written, files read again ----
+
+def test_written_pairs_have_the_published_layout(tmp_path):
+    out = intracardiac.write_pairs(made_batches(), tmp_path / "out")
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.npy"))
+    assert len(files) == 24 and {name.split("/")[0] for name in files} < set(PUBLISHED_PAIRS)
+    assert ("data_hearts_dd_0p2_geo_act_1_bcl_gkr/"
+            "VmData_hearts_dd_0p2_geo_act_1_bcl_gkr_bcl.600.gkr.050.pattern.2.volunteer.v10.npy") in files
+    assert ("data_hearts_dd_0p2_geo_inn_act_1_bcl/"
+            "pECGData_hearts_dd_0p2_geo_inn_act_1_bcl_bcl.600.innerindex.3.volunteer.v1.npy") in files
+    for name in files:
+        signal = np.load(out / name)
+        assert signal.dtype == np.float64 and signal.shape == (500, 75 if "VmData" in name else 10)
+
+
+def test_what_was_written_is_read_again_with_all_its_columns(tmp_path):
+    out = intracardiac.write_pairs(made_batches(), tmp_path / "out")
+    dataset, direct = load(out), intracardiac.open_pack(intracardiac.write_pack(made_batches(), tmp_path / "p", "made"))
+    keys = ["heart", "kind", "pattern", "innerindex", "bcl", "gkr", "scar_mm"]
+    both = [one.table[keys].sort_values(["heart", "scar_mm"]) for one in (dataset, direct)]
+    pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in both))
+    rows = [table.index.to_numpy() for table in both]
+    assert np.array_equal(dataset.voltage_mv[rows[0]], direct.voltage_mv[rows[1]])
+    assert np.array_equal(dataset.activation_ms[rows[0]], direct.activation_ms[rows[1]])
+    assert "virtual hearts" in dataset.source
+
+
+def test_cases_with_equal_names_go_to_the_next_design_and_then_are_refused(tmp_path):
+    electrodes, voltage, table = next(made_batches(cases=4))
+    out = intracardiac.write_pairs([(electrodes[:3], voltage[:3], table.iloc[[1, 1, 1]])], tmp_path / "out")
+    assert {path.name for path in out.glob("data_*")} == {f"data_hearts_dd_0p2_geo_inn_act_{n}_bcl" for n in (1, 2, 3)}
+    with pytest.raises(DataError, match="more than three cases of heart v1.*pattern number"):
+        intracardiac.write_pairs([(electrodes, voltage, table.iloc[[1, 1, 1, 1]])], tmp_path / "more")
+    assert not (tmp_path / "more").exists()
+
+
+def test_a_folder_that_holds_data_is_never_written_over(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("three years")
+    with pytest.raises(DataError, match="mine holds data, which is never overwritten.*new folder"):
+        intracardiac.write_pairs(made_batches(), tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    with pytest.raises(DataError, match="never overwritten"):
+        intracardiac.write_pairs(made_batches(), tmp_path / "mine" / "thesis.txt")
+
+
+def test_pairs_half_written_do_not_appear(tmp_path):
+    def broken():
+        yield from made_batches(hearts=("v1",))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        intracardiac.write_pairs(broken(), tmp_path / "out")
+    assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".out*"))
+    with pytest.raises(DataError, match="no case to write"):
+        intracardiac.write_pairs([], tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Could not write.*Choose another folder"):
+        intracardiac.write_pairs(made_batches(), tmp_path / "file" / "out")

@@ -1,0 +1,177 @@
+"""Splits that keep hearts apart, and the order of the recording points found from the focal cases."""
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_intracardiac import made_batches, made_signals
+
+from cardiac_ml import intracardiac
+from cardiac_ml.files import DataError
+from cardiac_ml.intracardiac_files import PUBLISHED_HEARTS, tidy
+from cardiac_ml.intracardiac_splits import TEST_HEARTS, split_by_heart, split_by_pattern, split_random
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def made_table(hearts, cases=20):
+    """For each heart ``cases`` rows, half by pattern and half by focal site."""
+    rows = [{"heart": heart, "pattern" if case % 2 else "innerindex": case // 2}
+            for heart in hearts for case in range(cases)]
+    return tidy(pd.DataFrame(rows))
+
+
+def parts(table, split):
+    return [set(table["heart"].iloc[rows]) for rows in split]
+
+
+def is_whole(table, split):
+    return np.array_equal(np.sort(np.concatenate(split)), np.arange(len(table))) and all(len(part) for part in split)
+
+
+def test_the_published_hearts_have_a_fixed_split():
+    table = made_table(PUBLISHED_HEARTS)
+    split = split_by_heart(table)
+    assert is_whole(table, split) and parts(table, split)[1:] == [{"v12", "v13"}, {"v14", "v15", "v16"}]
+    some = table[table["heart"] != "v16"].reset_index(drop=True)
+    assert parts(some, split_by_heart(some))[1:] == [{"v12", "v13"}, {"v14", "v15"}], "stable on a partial download"
+    assert TEST_HEARTS == ("v14", "v15", "v16")
+
+
+@pytest.mark.parametrize("count, valid, test", [(3, 1, 1), (12, 2, 2), (30, 4, 6)])
+def test_other_hearts_are_split_by_number(count, valid, test):
+    hearts = [f"h{number}" for number in range(count)]
+    table = made_table(hearts, cases=2)
+    split = split_by_heart(table)
+    assert is_whole(table, split)
+    assert parts(table, split) == [set(hearts[:-valid - test]), set(hearts[-valid - test:-test]), set(hearts[-test:])]
+
+
+def test_hearts_can_be_named_and_wrong_names_are_said():
+    table = made_table(["a", "b", "c", "d"])
+    split = split_by_heart(table, test_hearts=["a"])
+    assert parts(table, split) == [{"b", "c"}, {"d"}, {"a"}]
+    assert parts(table, split_by_heart(table, ["a"], ["b"]))[1] == {"b"}
+    with pytest.raises(DataError, match=r"no heart \['z'\].*The hearts are a, b, c, d"):
+        split_by_heart(table, test_hearts=["z"])
+    with pytest.raises(DataError, match="in valid and in test"):
+        split_by_heart(table, ["a"], ["a"])
+
+
+@pytest.mark.parametrize("hearts", [["a"], ["a", "b"]])
+def test_too_few_hearts_are_an_error(hearts):
+    with pytest.raises(DataError, match="too few hearts to split.*Three hearts at least"):
+        split_by_heart(made_table(hearts))
+
+
+def test_a_pattern_is_in_one_part_only():
+    table = made_table(["a", "b", "c"], cases=40)
+    split = split_by_pattern(table)
+    groups = [set(zip(*table[["kind", "pattern", "innerindex"]].fillna(-1).iloc[rows].to_numpy().T)) for rows in split]
+    assert is_whole(table, split) and sum(map(len, groups)) == len(set.union(*groups)), "no group is in two parts"
+    assert parts(table, split) == [{"a", "b", "c"}] * 3
+    assert all(np.array_equal(one, two) for one, two in zip(split, split_by_pattern(table)))
+    assert not np.array_equal(split.test, split_by_pattern(table, seed=1).test)
+
+
+def test_the_random_split_says_that_it_leaks(capsys):
+    table = made_table(["a", "b", "c"])
+    split = split_random(table)
+    assert is_whole(table, split) and "leaks" in capsys.readouterr().out
+    assert parts(table, split)[0] & parts(table, split)[2]
+    assert not np.array_equal(split.test, split_random(table, seed=1).test)
+
+
+# ---- the order of the points ----
+
+def shuffled_hearts(tmp_path, hearts=("v1", "v2"), left_out=(), noise_ms=0.0):
+    """(dataset, columns): hearts with a focal case at every point and three others, their columns shuffled."""
+    random = np.random.default_rng(5)
+    points_mm = random.uniform(0, 60, (75, 3))
+    distance = np.linalg.norm(points_mm[:, None] - points_mm, axis=2)
+    columns, batches = {}, []
+    for heart in hearts:
+        mixed = random.permutation(75)
+        columns[heart] = np.argsort(mixed)
+        sites = [site for site in range(75) if site not in left_out]
+        times = [distance[site] for site in sites]
+        times += [np.minimum(distance[one] + 5, distance[two]) for one, two in ((1, 9), (30, 2), (7, 70))]
+        times = [1.3 + time / 0.6 + random.uniform(0, noise_ms, 75) for time in times]
+        signals = [made_signals(time[mixed]) for time in times]
+        table = pd.DataFrame({"heart": heart, "innerindex": pd.array([*sites, None, None, None], "Int64")})
+        table["pattern"] = pd.Series(range(len(table))).where(table["innerindex"].isna())
+        batches.append((*(np.array(part) for part in zip(*signals)), table))
+    return intracardiac.open_pack(intracardiac.write_pack(batches, tmp_path / "pack", "made")), columns, points_mm
+
+
+def test_shuffled_columns_are_found_exactly(tmp_path):
+    dataset, columns, points_mm = shuffled_hearts(tmp_path)
+    order = intracardiac.recover_point_order(dataset, points_mm)
+    assert all(np.array_equal(order.columns[heart], columns[heart]) for heart in columns)
+    report = order.report.set_index("heart").loc["v2"]
+    assert report["sure"] and report["focal_points"] == report["earliest"] == 75 and report["margin_ms"] > 0
+    assert report["moved"] > 60
+    assert report["near_reordered_ms"] < 11 < report["near_as_stored_ms"], "6 mm at 0.6 mm/ms are 10 ms"
+    assert abs(report["near_as_stored_ms"] - report["any_two_ms"]) < 0.3 * report["any_two_ms"]
+
+
+def test_reordering_is_done_only_when_asked_and_once(tmp_path, own_cache):
+    dataset, columns, points_mm = shuffled_hearts(tmp_path)
+    order = intracardiac.recover_point_order(dataset)
+    ordered = intracardiac.reorder(dataset, order)
+    for row, heart in enumerate(dataset.hearts):
+        assert np.array_equal(ordered.voltage_mv[row], dataset.voltage_mv[row][columns[heart]])
+        assert np.array_equal(ordered.activation_ms[row], dataset.activation_ms[row][columns[heart]])
+    assert np.array_equal(ordered.electrodes_mv, dataset.electrodes_mv) and ordered.table.equals(dataset.table)
+    assert "points put in order" in ordered.source and "points put in order" not in dataset.source
+    again = intracardiac.recover_point_order(ordered, points_mm)
+    assert (again.report["moved"] == 0).all() and again.report["sure"].all()
+    focal = ordered.table["innerindex"].notna().to_numpy()
+    assert np.array_equal(ordered.activation_ms[focal].argmin(axis=1), ordered.table["innerindex"][focal])
+
+
+def test_one_missing_point_is_found_by_elimination_and_two_are_not(tmp_path):
+    dataset, columns, _ = shuffled_hearts(tmp_path / "one", hearts=("v1",), left_out=(40,))
+    order = intracardiac.recover_point_order(dataset)
+    assert np.array_equal(order.columns["v1"], columns["v1"]) and order.report["sure"][0]
+    assert order.report["focal_points"][0] == 74
+    dataset, columns, _ = shuffled_hearts(tmp_path / "two", hearts=("v1",), left_out=(40, 41))
+    order = intracardiac.recover_point_order(dataset)
+    known = np.setdiff1d(np.arange(75), (40, 41))
+    assert np.array_equal(order.columns["v1"][known], columns["v1"][known]) and not order.report["sure"][0]
+    with pytest.raises(DataError, match="not sure in heart v1.*order.report"):
+        intracardiac.reorder(dataset, order)
+
+
+def test_noise_that_hides_the_earliest_point_makes_the_report_unsure(tmp_path):
+    dataset, _, _ = shuffled_hearts(tmp_path, hearts=("v1",), noise_ms=60)
+    report = intracardiac.recover_point_order(dataset).report
+    assert not report["sure"][0] and report["earliest"][0] < 70 and report["margin_ms"][0] < 0
+
+
+def test_without_focal_cases_nothing_is_claimed(tmp_path):
+    place = intracardiac.write_pack(made_batches(cases=1), tmp_path / "pack", "made")
+    report = intracardiac.recover_point_order(intracardiac.open_pack(place)).report
+    assert not report["sure"].any() and (report["focal_points"] == 0).all() and report["margin_ms"].isna().all()
+
+
+def test_bad_sites_and_points_are_refused(tmp_path):
+    dataset, _, points_mm = shuffled_hearts(tmp_path, hearts=("v1",))
+    with pytest.raises(DataError, match=r"\(74, 3\), expected \(75, 3\)"):
+        intracardiac.recover_point_order(dataset, points_mm[:74])
+    dataset.table["innerindex"] += 1
+    with pytest.raises(DataError, match="heart v1 has innerindex 1 .. 75, expected 0 .. 74"):
+        intracardiac.recover_point_order(dataset)
+
+
+def test_the_columns_of_a_virtual_heart_are_found_exactly(tmp_path):
+    pytest.importorskip("numba")
+    from cardiac_ml.virtual import dataset as simulator
+
+    mixed = np.random.default_rng(3).permutation(75)
+    electrodes, voltage, table = simulator.simulate_heart(0, 1, 40)  # of these, 75 focal ones at the recording points
+    place = intracardiac.write_pack([(electrodes, voltage[:, :, mixed], table)], tmp_path / "pack", "made")
+    order = intracardiac.recover_point_order(intracardiac.open_pack(place))
+    assert np.array_equal(order.columns["v1"], np.argsort(mixed)) and order.report["sure"][0]
