@@ -1,0 +1,71 @@
+"""Virtual hearts by the dozen: from a seed to electrodes, voltages and a table of cases."""
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from cardiac_ml.files import DataError
+from cardiac_ml.heart import POINT_NAMES
+from cardiac_ml.virtual import patterns
+from cardiac_ml.virtual.membrane import action_potential_table
+from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats, voltages_mv
+from cardiac_ml.virtual.torso import LEAD_FIELDS, move_electrodes
+
+# What the cases of a heart are, in this order; a heart with more cases starts again.
+ORDER = ("normal", "sites", "LBBB", "ectopic", "RBBB", "normal", "scar", "sites", "paced", "RVOT", "normal", "slow", "sites",
+         "fusion", "normal", "ectopic", "scar", "sites", "LBBB", "RBBB")
+POINT_HEARTS = 6     # every sixth heart, from the first on, has a focus at each recording point
+FEWEST_CASES = 40    # unless fewer cases than this are asked for
+NOISE_MV = 0.004     # standard deviation, at each electrode
+
+
+def plan(number, cases):
+    """The cases of heart ``number`` (from 1): a list of (kind, number of a recording point or None)."""
+    kinds = [(ORDER[k % len(ORDER)], None) for k in range(cases)]
+    if number % POINT_HEARTS == 1 and cases >= FEWEST_CASES:
+        return kinds[:cases // 4] + [("focal", index) for index in range(len(POINT_NAMES))]
+    return kinds
+
+
+def draw_case(patient, seed, number, k, kind, index):
+    """Everything random about case ``k`` of heart ``number``: (excitation, row of the table, its generator)."""
+    rng = np.random.default_rng([seed, number, k + 1])
+    beat = patterns.excitation(kind, patient.heart, rng) if index is None else patterns.point_focus(patient.heart, index)
+    row = dict(heart=f"v{number}", pattern=k if index is None else None, innerindex=index, bcl=int(rng.choice([600, 1000])),
+               gkr=int(rng.choice([0, 50, 100])), kind=beat.kind, onset_ms=rng.uniform(1, 8), speed=rng.uniform(0.94, 1.06),
+               seed=seed)
+    return beat, row, rng
+
+
+def simulate_heart(seed, number, cases, lead_field="sphere"):
+    """All cases of heart v``number``: (electrodes_mv (n, 500, 10), voltage_mv (n, 500, 75), table), float32."""
+    patient = draw_patient(seed, number)
+    beats, rows, rngs = zip(*(draw_case(patient, seed, number, k, *case) for k, case in enumerate(plan(number, cases))))
+    table = pd.DataFrame(rows).astype({"pattern": "Int64", "innerindex": "Int64"})
+    solved = simulate_beats(patient, beats, table.bcl, table.gkr / 100, table.onset_ms, table.speed)
+    electrodes, voltage = [], []
+    for k, rng in enumerate(rngs):
+        heard = electrodes_mv(patient, solved, k, move_electrodes(rng, patient.torso), lead_field)
+        electrodes.append(heard.T + NOISE_MV * rng.standard_normal(heard.T.shape, dtype=np.float32))
+        voltage.append(voltages_mv(patient, solved, k).T)
+    return np.stack(electrodes), np.stack(voltage), table
+
+
+def simulate_intracardiac(hearts=30, cases=60, seed=0, lead_field="sphere", workers=None, progress=True):
+    """Yields (electrodes_mv (n, 500, 10), voltage_mv (n, 500, 75), table) of hearts v1, v2, ... in order.
+
+    The same bytes for any number of ``workers`` (None: all processors) and any joblib backend, so that inside ``with
+    joblib.parallel_config(backend=...)`` a cluster can take over.
+    """
+    if hearts < 1 or cases < 1:
+        raise DataError(f"{hearts} hearts with {cases} cases each: there must be at least one of both.")
+    if lead_field not in LEAD_FIELDS:
+        raise DataError(f"Unknown lead field {lead_field!r}: choose one of {', '.join(LEAD_FIELDS)}.")
+    return _in_order(hearts, cases, seed, lead_field, workers, progress)
+
+
+def _in_order(hearts, cases, seed, lead_field, workers, progress):
+    action_potential_table()      # computed and cached once, before the workers start
+    jobs = (delayed(simulate_heart)(seed, number, cases, lead_field) for number in range(1, hearts + 1))
+    made = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
+    yield from tqdm(made, total=hearts, desc="virtual hearts", unit="heart", disable=not progress)
