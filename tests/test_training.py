@@ -1,0 +1,500 @@
+"""fit and predict: what they promise, and what they say when something is wrong."""
+import os
+import signal
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cardiac_ml import devices, metrics, training
+from cardiac_ml.files import ROOT, DataError
+from cardiac_ml.models import HeartbeatNet, transfer
+from cardiac_ml.training import CrossEntropy, TrainingStopped, fit, predict, probabilities
+from cardiac_ml.training_data import class_weights, row_weights
+
+PLAIN = dict(progress=False, precision="float32", device="cpu")
+QUICK = dict(batch_size=16, learning_rate=0.02, average=0.9)  # for networks and data as small as these
+
+
+def beats(rows=120, classes=3, seed=0):
+    """Rows of noise with a bump whose width is the class."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(rows) % classes
+    signal_ = rng.uniform(0.1, 0.4, (rows, 64)).astype(np.float32)
+    for row, c in enumerate(label):
+        place = rng.integers(5, 30)
+        signal_[row, place:place + 2 + 8 * c] += 0.6
+    return signal_, label
+
+
+def small(classes=3, seed=0, dropout=0.0):
+    torch.manual_seed(seed)
+    return HeartbeatNet(classes, width=8, depths=(1, 1), dropout=dropout)
+
+
+def weights_of(model):
+    return torch.cat([value.double().flatten() for value in model.state_dict().values()])
+
+
+# ---- what it promises ----
+
+def test_it_learns_and_keeps_the_best_epoch():
+    train, valid = beats(seed=0), beats(60, seed=1)
+    fitted = fit(small(), train, valid, score=metrics.macro_f1, epochs=6, **QUICK, **PLAIN)
+    assert max(fitted.curve["score"]) == fitted.curve.best["score"] > 0.95
+    assert metrics.macro_f1(valid[1], predict(fitted.model, valid[0])) == fitted.curve.best["score"]
+    assert fitted.curve.score_name == "macro f1" and "macro f1" in repr(fitted) and len(fitted.curve) == 6
+
+
+def test_the_same_seed_gives_the_same_weights_another_seed_others():
+    runs = [fit(small(dropout=0.3), beats(), epochs=2, seed=seed, **PLAIN).model for seed in (3, 3, 4)]
+    assert torch.equal(weights_of(runs[0]), weights_of(runs[1]))
+    assert not torch.equal(weights_of(runs[0]), weights_of(runs[2]))
+
+
+def test_random_numbers_and_threads_of_the_caller_are_left_alone():
+    torch.manual_seed(5)
+    expected, threads = torch.rand(1), torch.get_num_threads()
+    model = small()
+    torch.manual_seed(5)
+    fit(model, beats(), epochs=1, **PLAIN)
+    assert torch.equal(torch.rand(1), expected) and torch.get_num_threads() == threads
+
+
+def test_less_is_better_where_the_score_is_an_error():
+    def error(truth, output):
+        error.values.append(float(np.mean(output.argmax(1) != truth)))
+        return error.values[-1]
+    error.values = []
+    fitted = fit(small(), beats(), beats(30, seed=1), score=error, maximize=False, epochs=3, average=0.9, **PLAIN)
+    assert fitted.curve.best["score"] == min(error.values)
+
+
+def test_it_stops_early_without_progress():
+    scores = iter([0.1, 0.5, 0.4, 0.3, 0.9, 0.9])
+    fitted = fit(small(), beats(), beats(30), score=lambda t, o: next(scores), epochs=6, patience=2, **PLAIN)
+    assert fitted.ended == "early stop" and fitted.curve["score"] == [0.1, 0.5, 0.4, 0.3]
+    assert fitted.curve.best["epoch"] == 2
+
+
+def test_a_score_that_is_nan_is_never_the_best():
+    scores = iter([float("nan"), 0.2, float("nan")])
+    fitted = fit(small(), beats(), beats(30), score=lambda t, o: next(scores), epochs=3, **PLAIN)
+    assert fitted.curve.best["epoch"] == 2
+
+
+def test_the_average_lies_between_and_can_be_left_out():
+    averaged, plain = (fit(small(), beats(), epochs=2, average=average, **PLAIN).model for average in (0.999, 0))
+    assert not torch.equal(weights_of(averaged), weights_of(plain))
+
+
+def test_one_cycle_rises_and_falls():
+    factors = np.array([training.one_cycle(step, 100) for step in range(100)])
+    assert factors.argmax() == 20 and factors[20] == 1 and factors[0] < 0.05 and factors[-1] < 0.001
+    assert (np.diff(factors[:21]) > 0).all() and (np.diff(factors[20:]) < 0).all()
+    assert training.one_cycle(0, 1) > 0
+
+
+# ---- regression, sequences, missing targets, two outputs a target, augmentation ----
+
+class Line(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.layer = nn.Linear(inputs, outputs)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_regression_with_missing_targets():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3)).astype(np.float32)
+    y = (x @ np.array([[1, 0], [2, -1], [0, 3]])).astype(np.float32)
+    y[rng.random(y.shape) < 0.3] = np.nan
+
+    def known_only(output, target):
+        known = torch.isfinite(target)
+        return ((output - torch.where(known, target, 0)).square() * known).sum() / known.sum()
+    model = fit(Line(3, 2), (x, y), (x[:50], y[:50]), loss=known_only, epochs=30, learning_rate=0.1, average=0.9,
+                weight_decay=0, **PLAIN).model
+    np.testing.assert_allclose(model.layer.weight.detach(), [[1, 2, 0], [0, -1, 3]], atol=0.05)
+
+
+def test_a_stated_spread_finds_the_noise():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (2000, 1)).astype(np.float32)
+    y = (x[:, 0] + 0.3 * rng.normal(size=2000)).astype(np.float32)
+
+    def likelihood(output, target):
+        return (output[:, 1] + (target - output[:, 0]).square() / (2 * torch.exp(2 * output[:, 1]))).mean()
+    model = fit(Line(1, 2), (x, y), loss=likelihood, epochs=20, learning_rate=0.05, average=0.9, **PLAIN).model
+    assert np.exp(predict(model, x)[:, 1].mean()) == pytest.approx(0.3, abs=0.05)
+
+
+def test_sequences_out_and_an_augmentation_that_moves_inputs_and_targets():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2, 30)).astype(np.float32)
+    seen = []
+
+    def shifted(inputs, targets, generator):
+        step = int(torch.randint(1, 5, (1,), generator=generator))
+        seen.append(step)
+        return inputs.roll(step, 2), targets.roll(step, 2)
+    model = nn.Conv1d(2, 1, 1)
+    fitted = fit(model, (x, x[:, :1] - x[:, 1:]), loss=nn.functional.mse_loss, augment=shifted, epochs=15,
+                 learning_rate=0.1, average=0.9, weight_decay=0, **PLAIN)
+    np.testing.assert_allclose(model.weight.detach()[0, :, 0], [1, -1], atol=0.05)
+    assert len(seen) == 15 * 4 and len(set(seen)) > 1 and predict(fitted.model, x).shape == (200, 1, 30)
+
+
+def test_augmentations_draw_the_same_for_the_same_seed_and_other_numbers_each_epoch():
+    def noisy(inputs, targets, generator):
+        noisy.drawn.append(float(torch.rand(1, generator=generator)))
+        return inputs, targets
+    noisy.drawn = []
+    for _ in range(2):
+        fit(small(), beats(30), epochs=2, batch_size=30, augment=noisy, seed=1, **PLAIN)
+    assert noisy.drawn[:2] == noisy.drawn[2:] and noisy.drawn[0] != noisy.drawn[1]
+
+
+# ---- imbalance ----
+
+def test_class_weights_even_out_the_classes_and_are_one_on_average():
+    labels = np.repeat([0, 1, 2], [90, 9, 1])
+    weights = class_weights(labels, "balanced")
+    np.testing.assert_allclose(weights[labels].mean(), 1, rtol=1e-6)
+    np.testing.assert_allclose(weights * [90, 9, 1], 100 / 3, rtol=1e-5)
+    half = class_weights(labels, 0.5)
+    np.testing.assert_allclose(half[2] / half[0], np.sqrt(90), rtol=1e-5)
+    assert np.isfinite(class_weights(np.array([0, 0, 2]), "balanced")).all()  # class 1 has no rows
+
+
+def test_sampling_draws_rare_rows_more_often():
+    labels = np.repeat([0, 1], [180, 20])
+    inputs, drawn = np.random.default_rng(0).random((200, 64)).astype(np.float32), []
+
+    def count(x, y, generator):
+        drawn.extend(y.tolist())
+        return x, y
+    fit(small(2), (inputs, labels), epochs=4, sampling="balanced", augment=count, **PLAIN)
+    assert len(drawn) == 800 and np.mean(drawn) == pytest.approx(0.5, abs=0.08)
+    np.testing.assert_array_equal(row_weights(labels, np.arange(200.0)), np.arange(200))
+
+
+def test_class_weights_raise_the_sensitivity_of_the_rare_class():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [570, 30])
+    x = np.clip(0.3 + 0.1 * labels[:, None] + 0.3 * rng.normal(size=(600, 64)), 0.01, 1).astype(np.float32)
+    found = [metrics.sensitivities(labels, predict(fit(
+        small(2), (x, labels), epochs=3, class_weight=weight, average=0.9, **PLAIN).model, x))[1]
+        for weight in (None, "balanced")]
+    assert found[1] > found[0]
+
+
+# ---- checkpoints, interruptions ----
+
+class Stop(Exception):
+    pass
+
+
+def stopping_at(step, error=Stop):
+    """An augmentation that raises at its call number ``step``."""
+    def augment(inputs, targets, generator):
+        augment.calls += 1
+        if augment.calls == step:
+            raise error
+        return inputs + 0.01 * torch.rand(inputs.shape, generator=generator), targets
+    augment.calls = 0
+    return augment
+
+
+@pytest.mark.parametrize("step", [9, 13])  # 4 steps an epoch
+def test_a_broken_run_ends_like_an_unbroken_one(tmp_path, step):
+    train, valid = beats(64), beats(30, seed=1)
+    options = dict(epochs=4, batch_size=16, score=metrics.accuracy, seed=2, **PLAIN)
+    whole = fit(small(dropout=0.3), train, valid, augment=stopping_at(0), **options)
+    with pytest.raises(Stop):
+        fit(small(dropout=0.3), train, valid, augment=stopping_at(step), checkpoint=tmp_path / "c.pt", **options)
+    resumed = fit(small(seed=9, dropout=0.3), train, valid, augment=stopping_at(0), checkpoint=tmp_path / "c.pt",
+                  **options)
+    assert torch.equal(weights_of(whole.model), weights_of(resumed.model))
+    assert whole.curve["train_loss"] == resumed.curve["train_loss"] and len(resumed.curve) == 4
+
+
+def test_a_finished_checkpoint_is_not_trained_again(tmp_path):
+    options = dict(epochs=2, checkpoint=tmp_path / "c.pt", **PLAIN)
+    first = fit(small(), beats(), **options)
+    again = fit(small(seed=9), beats(), augment=stopping_at(1), **options)
+    assert torch.equal(weights_of(first.model), weights_of(again.model))
+    assert list(tmp_path.iterdir()) == [tmp_path / "c.pt"]
+
+
+@pytest.mark.parametrize("change, named", [(dict(model=small(4)), "head"), (dict(epochs=3), "epochs was 2, is 3"),
+                                           (dict(train=beats(60)), "data"), (dict(seed=1), "seed")])
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, named):
+    base = dict(model=small(), train=beats(), epochs=2, seed=0)
+    fit(**base, checkpoint=tmp_path / "c.pt", **PLAIN)
+    before = (tmp_path / "c.pt").read_bytes()
+    with pytest.raises(DataError, match=named):
+        fit(**(base | change), checkpoint=tmp_path / "c.pt", **PLAIN)
+    assert (tmp_path / "c.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:len(b) // 2], lambda b: b"not a checkpoint"])
+def test_a_damaged_checkpoint_is_named(tmp_path, damage):
+    fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt", **PLAIN)
+    (tmp_path / "c.pt").write_bytes(damage((tmp_path / "c.pt").read_bytes()))
+    with pytest.raises(DataError, match="c.pt is not a checkpoint"):
+        fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt", **PLAIN)
+
+
+def test_a_checkpoint_holds_no_pickled_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+    torch.save({"training": Evil()}, tmp_path / "c.pt")
+    with pytest.raises(DataError):
+        fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt", **PLAIN)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_interrupting_returns_the_best_so_far():
+    train, valid = beats(64), beats(30, seed=1)
+
+    def press_stop(inputs, targets, generator):
+        press_stop.calls += 1
+        if press_stop.calls == 11:
+            signal.raise_signal(signal.SIGINT)
+        return inputs, targets
+    press_stop.calls = 0
+    fitted = fit(small(), train, valid, score=metrics.accuracy, augment=press_stop, epochs=9, batch_size=16, **PLAIN)
+    assert fitted.ended == "interrupted" and len(fitted.curve) == 2
+    assert metrics.accuracy(valid[1], predict(fitted.model, valid[0])) == fitted.curve.best["score"]
+
+
+# ---- transfer ----
+
+def test_a_trained_body_under_a_new_head():
+    trained = fit(small(3), beats(), epochs=2, **PLAIN).model
+    model = transfer(trained, small(2, seed=7))
+    body = weights_of(model.body)
+    assert torch.equal(body, weights_of(trained.body)) and model.head[1].out_features == 2
+    x, y = beats(60, 2)
+    frozen = fit(model, (x, y), epochs=3, slower={"body": 0}, **QUICK, **PLAIN).model
+    assert torch.equal(weights_of(frozen.body), body), "a frozen body keeps its weights and its normalisation"
+    assert all(weights.requires_grad for weights in model.parameters())
+    fit(model, (x, y), epochs=5, slower={"body": 0.5}, **QUICK, **PLAIN)
+    assert not torch.equal(weights_of(model.body), body)
+    assert metrics.accuracy(y, predict(model, x)) > 0.9
+    with pytest.raises(DataError, match="no weights in common"):
+        transfer(trained, HeartbeatNet(width=16))
+
+
+# ---- bad input ----
+
+def test_classes_missing_from_a_split_are_named():
+    x, y = beats(60)
+    with pytest.warns(UserWarning, match=r"\[2\] are in valid but not in train"):
+        fit(small(), (x[y < 2], y[y < 2]), (x, y), epochs=1, class_weight="balanced", sampling="balanced", **PLAIN)
+    with pytest.warns(UserWarning, match=r"\[1, 2\] are not in valid"):
+        fitted = fit(small(), (x, y), (x[y == 0], y[y == 0]), score=metrics.macro_f1, epochs=1, **PLAIN)
+    assert np.isfinite(fitted.curve["score"]).all()
+
+
+@pytest.mark.parametrize("label, named", [(3, "class 3, but the network has 3 outputs"), (-1, "class -1")])
+def test_labels_outside_the_classes_are_named(label, named):
+    x, y = beats(30)
+    y[4] = label
+    with pytest.raises(DataError, match=named):
+        fit(small(), (x, y), epochs=1, **PLAIN)
+
+
+def test_labels_that_are_not_class_numbers_are_named():
+    x, y = beats(30)
+    with pytest.raises(DataError, match="float64.*give fit a loss"):
+        fit(small(), (x, y.astype(float)), epochs=1, **PLAIN)
+
+
+def test_one_row_is_enough_to_run():
+    x, y = beats(3)
+    fitted = fit(small(), (x[:1], y[:1]), epochs=2, **PLAIN)
+    assert np.isfinite(predict(fitted.model, x[:1])).all()
+
+
+def test_no_minibatch_is_left_with_a_single_row():
+    sizes = []
+
+    def count(inputs, targets, generator):
+        sizes.append(len(inputs))
+        return inputs, targets
+    fit(small(), beats(65), epochs=1, batch_size=16, augment=count, **PLAIN)
+    assert sizes == [13] * 5
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_constant_rows_give_finite_answers(value):
+    x, y = np.full((30, 64), value, dtype=np.float32), np.arange(30) % 3
+    fitted = fit(small(), (x, y), (x, y), epochs=2, **PLAIN)
+    assert np.isfinite(predict(fitted.model, x)).all() and np.isfinite(fitted.curve["valid_loss"]).all()
+
+
+def test_empty_splits_and_unequal_lengths_are_named():
+    x, y = beats(30)
+    with pytest.raises(DataError, match="valid has no rows.*valid=None"):
+        fit(small(), (x, y), (x[:0], y[:0]), epochs=1, **PLAIN)
+    with pytest.raises(DataError, match="train has no rows"):
+        fit(small(), (x[:0], y[:0]), epochs=1, **PLAIN)
+    with pytest.raises(DataError, match="30 inputs and 29 targets"):
+        fit(small(), (x, y[:29]), epochs=1, **PLAIN)
+    with pytest.raises(DataError, match="nothing to predict"):
+        predict(small(), x[:0])
+
+
+def test_without_validation_the_last_weights_are_kept():
+    fitted = fit(small(), beats(), epochs=2, **PLAIN)
+    assert fitted.curve["score"] == [None, None] and fitted.curve.best["epoch"] == 2
+
+
+def test_nan_inputs_are_named_by_row():
+    x, y = beats(30)
+    x[7, 3] = np.nan
+    with pytest.raises(DataError, match="train inputs: row 7"):
+        fit(small(), (x, y), epochs=1, **PLAIN)
+
+
+@pytest.mark.parametrize("step, kept", [(2, "its first weights"), (10, "its best weights, of epoch 2")])
+def test_a_loss_of_nan_stops_names_the_step_and_keeps_good_weights(step, kept):
+    calls = []
+
+    def loss(output, target):
+        calls.append(output.requires_grad)
+        return nn.functional.cross_entropy(output, target) * (float("nan") if sum(calls) == step else 1)
+    model, (x, y) = small(), beats(64)
+    with pytest.raises(TrainingStopped, match=f"at step {step} .*minibatch {(step - 1) % 4 + 1} of 4.*{kept}"):
+        fit(model, (x, y), (x, y), loss=loss, epochs=4, batch_size=16, **PLAIN)
+    assert torch.isfinite(weights_of(model)).all() and np.isfinite(predict(model, x)).all()
+
+
+def test_a_full_gpu_says_which_batch_size_to_try():
+    class Full(HeartbeatNet):
+        def forward(self, x):
+            if self.training:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            return super().forward(x)
+    with pytest.raises(DataError, match=r"batch_size=48\. Try fit\(\.\.\., batch_size=24\)"):
+        fit(Full(3, width=8, depths=(1,)), beats(), epochs=1, batch_size=48, **PLAIN)
+
+
+# ---- predict, losses ----
+
+def test_predict_is_the_same_in_any_batches_and_leaves_the_model_as_it_was():
+    model, (x, _) = small(dropout=0.5).train(), beats(50)
+    np.testing.assert_allclose(predict(model, x, batch_size=7), predict(model, x), atol=1e-5)
+    assert model.training and predict(model, x).dtype == np.float32
+
+
+def test_probabilities_add_up_even_for_huge_scores():
+    p = probabilities([[1000, 0, -1000], [0, 0, 0]])
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    np.testing.assert_allclose(p[0], [1, 0, 0], atol=1e-9)
+
+
+def test_cross_entropy_takes_classes_or_mixtures():
+    scores, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    mixed = nn.functional.one_hot(labels, 3).float()
+    for loss in (CrossEntropy(), CrossEntropy([1.0, 2.0, 3.0]), CrossEntropy(smoothing=0.1)):
+        assert loss(scores, labels) == pytest.approx(float(loss(scores, mixed)), rel=1e-5)
+
+
+# ---- the machine ----
+
+def test_bfloat16_trains_as_well_where_the_processor_is_made_for_it():
+    if not devices.has_bfloat16(torch.device("cpu")):
+        pytest.skip("this processor does not multiply in bfloat16")
+    train, valid = beats(), beats(60, seed=1)
+    fitted = fit(small(), train, valid, score=metrics.accuracy, epochs=6, **QUICK, device="cpu", progress=False)
+    assert fitted.curve.best["score"] > 0.95
+
+
+def test_bfloat16_is_not_chosen_on_a_processor_that_only_imitates_it():
+    code = ("import torch; from cardiac_ml.devices import pick_precision; "
+            "print(pick_precision('auto', torch.device('cpu')))")
+    told = subprocess.run([sys.executable, "-c", code], env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}, cwd=ROOT,
+                          capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "float32"
+
+
+def test_threads_follow_the_container(tmp_path, monkeypatch):
+    assert devices.container_limit(tmp_path) > 1000  # no limit written anywhere
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("400000\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert devices.container_limit(tmp_path) == 4
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert devices.container_limit(tmp_path) == 2
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert devices.container_limit(tmp_path) == 4
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(devices, "physical_cores", lambda: 12)
+    monkeypatch.setattr(devices, "container_limit", lambda: 3)
+    assert devices.usable_cores() == 3
+    monkeypatch.setattr(devices, "container_limit", lambda: 1 << 20)
+    assert devices.usable_cores() == 12
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert devices.usable_cores() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert devices.usable_cores() == 5
+
+
+def test_hyperthreads_of_one_core_count_once(monkeypatch):
+    devices.physical_cores.cache_clear()
+    monkeypatch.setattr(devices.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 6}, raising=False)
+    monkeypatch.setattr(devices, "_siblings", lambda processor: f"{processor % 4},{processor % 4 + 4}")
+    assert devices.physical_cores() == 4  # 2 and 6 are one core
+    devices.physical_cores.cache_clear()
+
+
+# ---- several processes ----
+
+TWO = """
+import json, sys
+sys.path.insert(0, "tests")
+import torch
+from test_training import beats, small, weights_of, PLAIN
+from cardiac_ml import metrics, processes
+from cardiac_ml.training import fit
+def shake(x, y, generator):
+    return x + 0.01 * torch.rand(x.shape, generator=generator), y
+fitted = fit(small(), beats(70), beats(30, seed=1), score=metrics.accuracy, augment=shake, epochs=3, batch_size=16,
+             **PLAIN)
+if processes.rank_and_size()[0] == 0:
+    print(json.dumps([processes.rank_and_size()[1], fitted.curve["train_loss"], fitted.curve["valid_loss"],
+                      float(weights_of(fitted.model).norm())]))
+"""
+
+
+def test_two_processes_give_the_same_loss_as_one(tmp_path):
+    import json
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    commands = ([sys.executable], [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"])
+    one, two = (json.loads(subprocess.run([*command, str(script)], env=environment, cwd=ROOT, capture_output=True,
+                                          text=True, check=True, timeout=120).stdout.splitlines()[-1])
+                for command in commands)
+    assert (one[0], two[0]) == (1, 2)
+    np.testing.assert_allclose(two[1], one[1], rtol=1e-4)
+    np.testing.assert_allclose(two[2], one[2], rtol=1e-4)
+    assert two[3] == pytest.approx(one[3], rel=1e-4)
+
+
+def test_no_warnings_in_an_ordinary_training():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(small(), beats(), beats(30), score=metrics.macro_f1, epochs=1, **PLAIN)
