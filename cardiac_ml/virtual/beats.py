@@ -23,14 +23,14 @@ from cardiac_ml.virtual.torso import move_electrodes
 CLASSES = "NSVFQ"
 SHARES = np.array([90589, 2779, 7236, 803, 8039]) / 109446   # of Kaggle's rows
 TEST_SHARE = 0.25            # of the hearts
-PACED_EVERY = 12             # one heart in twelve has a pacemaker
+PACED_EVERY = 8              # one heart in eight has a pacemaker
 INFARCT_SHARE = 0.72         # of the hearts of the PTB pair, as of its rows
 UNCLASSIFIABLE_SHARE = 0.02  # of the beats in class Q
 LASTS_MS = 600               # of a beat's shape
 MOVED_MM = 40.0              # limb electrodes of a Holter sit on the trunk, where there is room
 
 
-def simulate_heartbeats(hearts=60, seed=0, train=12000, test=3000, ptb=5000, workers=None, progress=True):
+def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, workers=None, progress=True):
     """The four files: name -> (rows (n, 188) float32, table with one line a row).
 
     ``mitbih_train`` and ``mitbih_test`` come from different hearts; for a split that mixes them, as Kaggle's does, join
@@ -177,7 +177,7 @@ def heart_shapes(patient, rng, infarcted):
     solved = replace(solved, apd_ms=solved.apd_ms + later)
     body = move_electrodes(rng, patient.torso, by_mm=MOVED_MM)
     leads = recorded_leads(rng)
-    shapes = {"aberrancy": rng.uniform(0, 0.9)}   # how many of the atrial premature beats are aberrant
+    shapes = {"aberrancy": rng.uniform(0.2, 1)}   # how many of the atrial premature beats are aberrant
     for k, (kind, _) in enumerate(plan):
         shapes.setdefault(kind, []).append(beat_shape(patient, body, leads, solved, k))
     return shapes

@@ -21,13 +21,13 @@ LEFT_SITES = (("lv", 115, 0.82, 0), ("lv", -146, 0.58, 0), ("lv", -75, 0.52, 2),
 RIGHT_SITES = (("septum", -146, 0.55, 7), ("rv", -140, 0.50, 9), ("rv", 150, 0.50, 11))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Excitation:
     """What one beat needs to know. Factors of 1 change nothing; dead nodes have an infinite slowness."""
     kind: str
-    sites: list                      # of (place (3,) mm, ms)
-    slowness: np.ndarray             # (n,) on travel time
-    apd_shift_ms: float = 0.0
+    sites: list                           # of (place (3,) mm, ms)
+    slowness: np.ndarray                  # (n,) on travel time
+    apd_shift_ms: np.ndarray | float = 0.0    # (n,) longer or shorter action potentials
     amplitude: np.ndarray | None = None   # (n,) share of the action potential's height, for injured cells
     note: dict = field(default_factory=dict)
 

@@ -36,6 +36,7 @@ class Habits:
     p_premature: tuple           # height mV and PR ms of the atrial premature beat's
     early: float                 # coupling of premature beats, share of RR
     paced_rr_ms: float
+    spike_mv: float              # of a pacemaker, in one sample, before the recorder's filters
     noise_mv: float
     drift_mv: float
     mains_mv: float
@@ -52,6 +53,7 @@ def draw_habits(rng) -> Habits:
         pr_ms=pr, p_mv=rng.uniform(0.04, 0.2),
         p_premature=(rng.choice([-1, 1]) * rng.uniform(0.04, 0.2), pr * rng.uniform(0.75, 1.1)),
         early=rng.uniform(0.52, 0.78), paced_rr_ms=rng.uniform(780, 1000),
+        spike_mv=rng.choice([-1, 1]) * rng.uniform(0.2, 1.5),
         noise_mv=0.012 * rng.lognormal(0, 0.6), drift_mv=0.05 * rng.lognormal(0, 0.6),
         mains_mv=rng.choice([0, 0.006]) * rng.random(), high_pass_hz=rng.choice([0.05, 0.1, 0.3, 0.5]),
         low_pass_hz=rng.choice([35.0, 50.0, 75.0, 100.0]))
@@ -94,6 +96,8 @@ def strip(kinds, shapes, times_ms, habits, rng):
     intervals = np.diff(times_ms, prepend=times_ms[0] - habits.rr_ms)
     for kind, shape, at, rr in zip(kinds, shapes, times_ms, intervals, strict=True):
         _add_beat(mv, shape, at - shape.peak_ms, rr, habits)
+        if shape.name.startswith("paced"):
+            mv[_sample(at - shape.peak_ms - 3)] += habits.spike_mv
         if not habits.fibrillates:
             _add_p_wave(mv, kind, at - shape.peak_ms, rr, habits, rng)
     if habits.fibrillates:
