@@ -214,8 +214,9 @@ def default_heart(folder: str | Path | None = None) -> tuple[Mesh, pd.DataFrame]
 def surface(mesh: Mesh) -> np.ndarray:
     """Triangles (k, 3) of the outer surface, cavities included, each with its normal pointing out of the muscle."""
     corners = mesh.tetrahedra[:, FACES]  # (m, 4, 3)
-    faces = np.sort(corners.reshape(-1, 3), axis=1)
-    _, first, count = np.unique(faces, axis=0, return_index=True, return_counts=True)
+    a, b, c = np.sort(corners.reshape(-1, 3), axis=1).T
+    n = len(mesh.points_mm)
+    _, first, count = np.unique((a * n + b) * n + c, return_index=True, return_counts=True)  # one number a face
     if (count > 2).any():
         raise DataError(f"{(count > 2).sum()} faces of the mesh belong to more than two tetrahedra, so that it has no "
                         f"surface. Cells are doubled or overlap: make the mesh again.")

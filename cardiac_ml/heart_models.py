@@ -99,7 +99,8 @@ class VoltageNet(nn.Module):
             x = functional.interpolate(x, scale_factor=(1.0, 2.0), mode="nearest")
             x = up(torch.cat([x, levels.pop()], dim=1))
         y = self.last(x).float().squeeze(2).unflatten(1, (POINTS, fold)).transpose(2, 3).flatten(2)
-        return self.mean_trace_mv + 50 * y[..., :SAMPLES]
+        voltage_mv = self.mean_trace_mv + 50 * y[..., :SAMPLES]
+        return voltage_mv if self.training else voltage_mv.clamp(-120, 80)  # no cell of the heart leaves this range
 
     @torch.no_grad()
     def fit_scaling(self, ecg_mv, voltage_mv):

@@ -40,11 +40,12 @@ def smoothed(nodes_mm: np.ndarray, triangles: np.ndarray, rounds: int = 8) -> np
     Each node moves half way to the mean of its neighbours, then back by a little more, so that the heart does not
     shrink (Taubin 1995, "A signal processing approach to fair surface design").
     """
-    pairs = np.unique(np.concatenate([triangles[:, [a, b]] for a in range(3) for b in range(3) if a != b]), axis=0)
-    own, other = pairs.T
-    count = np.maximum(np.bincount(own, minlength=len(nodes_mm)), 1)[:, None]
+    n = len(nodes_mm)
+    edges = [triangles[:, a] * n + triangles[:, b] for a in range(3) for b in range(3) if a != b]  # both ways
+    own, other = np.divmod(np.unique(edges), n)
+    count = np.maximum(np.bincount(own, minlength=n), 1)[:, None]
     for share in (0.5, -0.53) * rounds:
-        sums = [np.bincount(own, nodes_mm[other, k], len(nodes_mm)) for k in range(3)]
+        sums = [np.bincount(own, nodes_mm[other, k], n) for k in range(3)]
         nodes_mm = nodes_mm + share * (np.stack(sums, axis=1) / count - nodes_mm)
     return nodes_mm
 

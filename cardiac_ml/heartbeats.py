@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import ROOT, DataError, cache_folder, find_data
+from cardiac_ml.files import DataError, cache_folder, find_data
 from cardiac_ml.heartbeat_files import (KAGGLE, SAMPLES, Source, find_beside, find_file, opened, read_rows, read_tables,
                               write_folder)
 
@@ -161,8 +161,8 @@ def virtual_folder(hearts: int | None = None) -> Path:
     code = b"".join(path.read_bytes() for path in sorted((Path(__file__).parent / "virtual").glob("*.py")))
     name = f"virtual_heartbeats_{hearts or 'default'}_{hashlib.sha256(code).hexdigest()[:10]}"
     folder = cache_folder() / name
-    print(f"No real heartbeats here: using virtual ones, simulated once and kept in {folder}. For the real ones put "
-          f"archive.zip from {KAGGLE} into {ROOT / 'ecg_dataset'}.")
+    print(f"No real heartbeats here, so these are virtual ones, simulated once by this kit. For the real ones put "
+          f"archive.zip from {KAGGLE} into ecg_dataset/.")
     if folder.is_dir():
         return folder
     files = _simulate(hearts)

@@ -79,12 +79,22 @@ def test_the_75_points_lie_in_seven_layers(points):
     assert points.name[groups["septum"]].str.startswith("SEPTM").all()
 
 
+def rewritten(change):
+    """Damage a file by a function of its text."""
+    return lambda path: path.write_text(change(path.read_text()))
+
+
+def first_number(text, new):
+    """The text with the first coordinate of its third point replaced."""
+    return text.replace(text.split("\n")[3].split(",")[0], new, 1)
+
+
 MESH_DAMAGE = {
-    "cut off in the cells": (lambda path: path.write_text(path.read_text().split("CELL_TYPES")[0][:-900]), "cut off"),
-    "cut off in the points": (lambda path: path.write_text(path.read_text()[:9_000]), "POINTS.*promises|no line"),
-    "cut off at the types": (lambda path: path.write_text(path.read_text()[:-40]), "CELL_TYPES.*cut off"),
-    "another shape": (lambda path: path.write_text(path.read_text().replace("\n10\n10\n", "\n10\n5\n", 1)), "triangles"),
-    "no tetrahedra": (lambda path: path.write_text(path.read_text().split("\nCELLS")[0] + "\nCELLS 0 0\nCELL_TYPES 0\n"),
+    "cut off in the cells": (rewritten(lambda text: text.split("CELL_TYPES")[0][:-900]), "cut off"),
+    "cut off in the points": (rewritten(lambda text: text[:9_000]), "POINTS.*promises"),
+    "cut off at the types": (rewritten(lambda text: text[:-40]), "CELL_TYPES.*cut off"),
+    "another shape": (rewritten(lambda text: text.replace("\n10\n10\n", "\n10\n5\n", 1)), "triangles"),
+    "no tetrahedra": (rewritten(lambda text: text.split("\nCELLS")[0] + "\nCELLS 0 0\nCELL_TYPES 0\n"),
                       "no cells.*expected tetrahedra"),
     "a word": (lambda path: changed(path, "\n4 ", "\n4 x"), "CELLS.*x"),
     "a corner that is not there": (lambda path: changed(path, "\n4 0 ", "\n4 9000 "), "9000, but"),
@@ -108,16 +118,13 @@ def test_a_damaged_mesh_is_refused_with_the_reason(files, damage):
 
 
 POINT_DAMAGE = {
-    "74 points": (lambda path: path.write_text("".join(path.read_text().splitlines(True)[:-1])), "74 points.*SEPTM_AHA14_RV13"),
+    "74 points": (rewritten(lambda text: text[:text.rindex("\n", 0, -1) + 1]), "74 points.*SEPTM_AHA14_RV13"),
     "doubled name": (lambda path: changed(path, "'AHA02'", "'AHA01'"), "doubled: AHA01; missing: AHA02"),
     "unknown name": (lambda path: changed(path, "'RV07'", "'RV77'"), "missing: RV07; unknown: RV77"),
-    "other order": (lambda path: path.write_text("\n".join([*(lines := path.read_text().splitlines())[:1], *lines[:0:-1]])),
-                    "order"),
-    "NaN": (lambda path: path.write_text(path.read_text().replace(path.read_text().split("\n")[3].split(",")[0], "nan", 1)),
-            "AHA03 have NaN"),
-    "a word": (lambda path: path.write_text(path.read_text().replace(path.read_text().split("\n")[3].split(",")[0], "x", 1)),
-               "three numbers"),
-    "no header": (lambda path: path.write_text("\n".join(path.read_text().splitlines()[1:])), "expected .*Points:0"),
+    "other order": (rewritten(lambda text: "\n".join(text.splitlines()[:1] + text.splitlines()[:0:-1])), "order"),
+    "NaN": (rewritten(lambda text: first_number(text, "nan")), "AHA03 have NaN"),
+    "a word": (rewritten(lambda text: first_number(text, "x")), "three numbers"),
+    "no header": (rewritten(lambda text: "\n".join(text.splitlines()[1:])), "expected .*Points:0"),
     "empty": (lambda path: path.write_text(""), "columns"),
 }
 
@@ -175,8 +182,8 @@ def test_inside_agrees_with_barycentric_coordinates(mesh, places):
     rng = np.random.default_rng(0)
     some = rng.uniform(mesh.points_mm.min(axis=0), mesh.points_mm.max(axis=0), (60, 3))
     corner = mesh.points_mm[mesh.tetrahedra]
-    share = np.stack([np.linalg.solve((corner[:, 1:] - corner[:, :1]).transpose(0, 2, 1), (p - corner[:, 0])[..., None])[..., 0]
-                      for p in some])
+    sides = (corner[:, 1:] - corner[:, :1]).transpose(0, 2, 1)
+    share = np.stack([np.linalg.solve(sides, (p - corner[:, 0])[..., None])[..., 0] for p in some])
     expected = ((share >= 0).all(axis=2) & (share.sum(axis=2) <= 1)).any(axis=1)
     assert 5 < expected.sum() < 55 and (heart.inside(mesh, some, 1e-9) == expected).all()
     assert heart.inside(mesh, places).all() and not heart.inside(mesh, places + 500).any()
@@ -293,7 +300,7 @@ def test_each_kind_of_picture_is_made(mesh, points, places, tmp_path):
     start[5] = np.nan
     voltage = small_heart.voltages(start)
     figures = {
-        "maps": heart_pictures.maps(mesh, points, {"one": start, "two": start + 9}, views=("anterior", (30, 60)), pixels=120),
+        "maps": heart_pictures.maps(mesh, points, {"a": start, "b": start + 9}, views=["left", (30, 60)], pixels=120),
         "comparison": heart_pictures.comparison(mesh, points, start, start + 4, pixels=120),
         "series": heart_pictures.time_series(mesh, points, {"truth": voltage, "prediction": voltage}, pixels=100),
         "wave": heart_pictures.time_series(mesh, points, start, times_ms=[20, 60], pixels=100),
@@ -316,7 +323,8 @@ def test_early_is_yellow_late_is_blue_and_missing_is_grey(mesh, points, places):
     colour = [picture[row][picture[row, :, 3] == 1][:, :3].mean(axis=0) for row in rows[[4, -4]]]
     assert colour[0][0] > 0.7 and colour[0][2] < 0.4 and colour[1][2] > colour[1][1] + 0.2
     solid = picture[picture[..., 3] == 1][:, :3]
-    assert (np.ptp(solid, axis=1) < 0.02).sum() == pytest.approx((view.values(skin.spread(start)[1]) > 0.5).sum() / 4, rel=0.2, abs=20)
+    missing = (view.values(skin.spread(start)[1]) > 0.5).sum() / heart_pictures.FINE ** 2
+    assert missing > 50 and (np.ptp(solid, axis=1) < 0.02).sum() == pytest.approx(missing, rel=0.2)
 
 
 def test_a_film_has_its_frames_and_moves(mesh, points, places, tmp_path):
@@ -331,8 +339,9 @@ def test_a_film_has_its_frames_and_moves(mesh, points, places, tmp_path):
         assert film.info["loop"] == 0 and film.info["duration"] == 50
     assert len(frames) == 3 and all((np.abs(a - b) > 60).any(axis=2).mean() > 0.05 for a, b in zip(frames, frames[1:]))
     assert (frames[0] == 255).all(axis=2).mean() > 0.2  # white stays white
-    voltage = heart_pictures.gif(tmp_path / "b.gif", mesh, points, small_heart.voltages(start), times_ms=[10, 60], pixels=60)
-    assert Image.open(voltage).n_frames == 2
+    voltage = small_heart.voltages(start)
+    path = heart_pictures.gif(tmp_path / "b.gif", mesh, points, voltage, times_ms=[10, 60], pixels=60)
+    assert Image.open(path).n_frames == 2
 
 
 @pytest.mark.parametrize("call, words", [

@@ -197,7 +197,7 @@ def test_half_a_pair_is_not_replaced_by_virtual_beats(folder, tmp_path, monkeypa
 def test_virtual_beats_stand_in_and_say_so(no_real_data, capsys, tmp_path):
     train, test = load_mitbih()
     said = capsys.readouterr().out
-    assert said.count("\n") == 1 and "virtual" in said and "ecg_dataset" in said and str(tmp_path / "cache") in said
+    assert said.count("\n") == 1 and "virtual" in said and "ecg_dataset" in said
     assert "virtual" in train.source and list(train.table["patient"][:5]) == [0, 1, 2, 3, 0]
     assert train.table["rr_before_ms"].eq(800).all() and len(load_ptb()) == 40
     assert no_real_data.calls == [4], "simulated once for all"

@@ -1,8 +1,9 @@
-"""The shape of a virtual heart: two ventricles from truncated ellipsoids, their muscle fibres, and 75 places to record from.
+"""The shape of a virtual heart: two ventricles from truncated ellipsoids, and how their muscle fibres run.
 
-The left ventricle is the wall between two half ellipsoids; the right ventricle is a thin shell around a cavity beside it.
-Millimetres, in the heart's own axes: apex at z = 0, base plane at the top, +x lateral wall of the left ventricle, -y
-anterior, the right ventricle towards (-x, +y). Angles around the long axis count from lateral (0) towards anterior (90).
+The left ventricle is the wall between two half ellipsoids; the right ventricle is a thin shell around a cavity beside
+it. Millimetres, in the heart's own axes: apex at z = 0, base plane at the top, +x lateral wall of the left ventricle,
+-y anterior, the right ventricle towards (-x, +y). Angles around the long axis count from lateral (0) towards anterior
+(90).
 
 Fibres follow the rule found by Streeter, Spotnitz, Patel, Ross and Sonnenblick, Circulation Research 24:339 (1969):
 they lie in planes parallel to the wall and turn from about +60 degrees at the endocardium over 0 (around the heart) in
@@ -49,8 +50,8 @@ class Shape:
              f"({self.rv_radius_mm} mm)"),
             (self.lv_length_mm > 1.5 * self.outer_radius_mm, f"the length ({self.lv_length_mm} mm) is less than 1.5 "
              f"times the outer radius ({self.outer_radius_mm} mm): no long axis"),
-            (8 < self.rv_offset_mm + self.rv_radius_mm - self.outer_radius_mm, "the right ventricle lies inside the left "
-             "one: move it away (rv_offset_mm) or widen it (rv_radius_mm)"),
+            (self.rv_offset_mm + self.rv_radius_mm > self.outer_radius_mm + 8, "the right ventricle lies inside the "
+             "left one: move it away (rv_offset_mm) or widen it (rv_radius_mm)"),
             (self.rv_offset_mm < self.outer_radius_mm + 0.5 * self.rv_radius_mm, f"the ventricles hardly touch "
              f"(rv_offset_mm {self.rv_offset_mm})"),
         ]
@@ -82,7 +83,7 @@ def draw_shape(rng) -> Shape:
 # ---- distances to the four surfaces: negative inside, mm ----
 
 def _ellipsoid(points, centre_xy, radius, length, middle_z):
-    """About the distance (n,) to an ellipsoid of revolution around the z axis through ``centre_xy`` ((2,) or (n, 2))."""
+    """About the distance (n,) to an ellipsoid around the vertical axis through ``centre_xy``, (2,) or (n, 2)."""
     scaled = np.concatenate([(points[:, :2] - centre_xy) / radius, (points[:, 2:] - middle_z) / length], axis=1)
     size = np.sqrt((scaled**2).sum(axis=1))
     slope = np.sqrt(((scaled / np.array([radius, radius, length]))**2).sum(axis=1)) / np.maximum(size, 1e-9)
@@ -155,7 +156,7 @@ class Heart:
 
 
 def build_heart(shape: Shape = Shape(), step_mm: float = 2.0) -> Heart:
-    """Mesh and fibres of a shape. A node stands for step_mm ** 3 of muscle: about 14000 nodes at 2 mm."""
+    """Mesh and fibres of a shape. A node stands for step_mm ** 3 of muscle: about 20000 nodes at 2 mm."""
     if not 0.5 <= step_mm <= 3.5:
         raise DataError(f"step_mm is {step_mm}; walls of {shape.rv_wall_mm} mm need 0.5 to 3.5 mm.")
     nodes, tetrahedra = mesh_solid(lambda p: muscle(shape, p), *_bounds(shape), step_mm)

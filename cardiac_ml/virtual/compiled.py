@@ -1,4 +1,4 @@
-"""Loops over nodes are too slow in Python: numba translates them to machine code, and keeps it on disk for the next run."""
+"""Loops over nodes are slow in Python: numba translates them to machine code and keeps it on disk for the next run."""
 from numba import njit
 
 

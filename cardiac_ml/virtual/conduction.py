@@ -1,9 +1,9 @@
 """How activation spreads: the first arrival time of a front that runs faster along the fibres than across them.
 
-The eikonal equation, grad(t)' D grad(t) = 1, says in words: the front's slowness, measured with the local speeds, is one
-everywhere. D = sum of v^2 e e' over the three axes of the muscle (fibre, across it in the sheet, through the wall), v in
-mm/ms. Between neighbours it becomes Fermat's principle: the time at a node is the least, over all points of the facing
-side of every tetrahedron around it, of the time there plus the time of the straight way from there.
+The eikonal equation, grad(t)' D grad(t) = 1, says in words: the front's slowness, measured with the local speeds, is
+one everywhere. D = sum of v^2 e e' over the three axes of the muscle (fibre, across it in the sheet, through the wall),
+v in mm/ms. Between neighbours it becomes Fermat's principle: the time at a node is the least, over all points of the
+facing side of every tetrahedron around it, of the time there plus the time of the straight way from there.
 
 Minimising over a triangle whose corners have times t1 t2 t3 gives a quadratic equation: with G the inner products of
 the three edges to the node in slowness, and Q its inverse, the new time T solves (T - t)' Q (T - t) = f^2, where f is a
@@ -12,7 +12,7 @@ case's own factor on slowness. If the best point lies outside the triangle, one 
 Hunter, SIAM J Applied Mathematics 63:121, 2002.)
 
 Nodes are visited in fixed orders, to and fro, skipping those with no changed neighbour, until nothing changes: no heap,
-so LANES cases of one heart are solved side by side, in the lanes of one processor instruction.
+so up to LANES cases of one heart are solved side by side, sixteen of them in one processor instruction.
 """
 from dataclasses import dataclass
 
@@ -45,9 +45,9 @@ class Paths:
 
 def slowness_tensor(fibre, through, speeds):
     """D's inverse at every node: (n, 3, 3) from speeds (n, 3) mm/ms along the fibre, across it, through the wall."""
-    along, across, normal = np.asarray(speeds).T ** -2.0
     if not (np.isfinite(speeds).all() and np.min(speeds) > 0):
         raise DataError(f"A conduction speed of {np.min(speeds)} mm/ms: speeds must be positive.")
+    along, across, normal = np.asarray(speeds).T ** -2.0
     tensor = across[:, None, None] * np.eye(3)
     tensor += (along - across)[:, None, None] * fibre[:, :, None] * fibre[:, None, :]
     return tensor + (normal - across)[:, None, None] * through[:, :, None] * through[:, None, :]
@@ -101,8 +101,8 @@ def _inverse_2(g):
 def _inverse_3(g):
     """Q11 Q22 Q33 Q12 Q13 Q23 of symmetric 3 x 3 matrices."""
     a, b, c, d, e, f = g[:, 0, 0], g[:, 1, 1], g[:, 2, 2], g[:, 0, 1], g[:, 0, 2], g[:, 1, 2]
-    minors = np.stack([b * c - f * f, a * c - e * e, a * b - d * d, e * f - d * c, d * f - e * b, d * e - f * a], axis=1)
-    return minors / (a * minors[:, 0] + d * minors[:, 3] + e * minors[:, 4])[:, None]
+    minors = [b * c - f * f, a * c - e * e, a * b - d * d, e * f - d * c, d * f - e * b, d * e - f * a]
+    return np.stack(minors, axis=1) / (a * minors[0] + d * minors[3] + e * minors[4])[:, None]
 
 
 def make_paths(nodes_mm, tetrahedra, tensor) -> Paths:
@@ -131,7 +131,8 @@ def _orders(nodes_mm):
 
 
 @compiled
-def _update(i, best, t, f, edge_start, edge_from, edge_ms, pair_start, pair_from, pair_q, face_start, face_from, face_q):
+def _update(i, best, t, f, edge_start, edge_from, edge_ms, pair_start, pair_from, pair_q,
+            face_start, face_from, face_q):
     """The least time at node i over all its paths, into best (cases,)."""
     lanes = t.shape[1]
     for k in range(lanes):

@@ -12,8 +12,8 @@ from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_bea
 from cardiac_ml.virtual.torso import LEAD_FIELDS, move_electrodes
 
 # What the cases of a heart are, in this order; a heart with more cases starts again.
-ORDER = ("normal", "sites", "LBBB", "ectopic", "RBBB", "normal", "scar", "sites", "paced", "RVOT", "normal", "slow", "sites",
-         "fusion", "normal", "ectopic", "scar", "sites", "LBBB", "RBBB")
+ORDER = ("normal", "sites", "LBBB", "ectopic", "RBBB", "normal", "scar", "sites", "paced", "RVOT", "normal", "slow",
+         "sites", "fusion", "normal", "ectopic", "scar", "sites", "LBBB", "RBBB")
 POINT_HEARTS = 6     # every sixth heart, from the first on, has a focus at each recording point
 FEWEST_CASES = 40    # unless fewer cases than this are asked for
 NOISE_MV = 0.004     # standard deviation, at each electrode
@@ -30,10 +30,11 @@ def plan(number, cases):
 def draw_case(patient, seed, number, k, kind, index):
     """Everything random about case ``k`` of heart ``number``: (excitation, row of the table, its generator)."""
     rng = np.random.default_rng([seed, number, k + 1])
-    beat = patterns.excitation(kind, patient.heart, rng) if index is None else patterns.point_focus(patient.heart, index)
-    row = dict(heart=f"v{number}", pattern=k if index is None else None, innerindex=index, bcl=int(rng.choice([600, 1000])),
-               gkr=int(rng.choice([0, 50, 100])), kind=beat.kind, onset_ms=rng.uniform(1, 8), speed=rng.uniform(0.94, 1.06),
-               seed=seed)
+    heart = patient.heart
+    beat = patterns.excitation(kind, heart, rng) if index is None else patterns.point_focus(heart, index)
+    row = dict(heart=f"v{number}", pattern=k if index is None else None, innerindex=index,
+               bcl=int(rng.choice([600, 1000])), gkr=int(rng.choice([0, 50, 100])), kind=beat.kind,
+               onset_ms=rng.uniform(1, 8), speed=rng.uniform(0.94, 1.06), seed=seed)
     return beat, row, rng
 
 

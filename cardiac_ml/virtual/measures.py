@@ -1,7 +1,7 @@
 """What a cardiologist reads off a twelve-lead ECG, as numbers: QRS duration, axis, R and S waves, the sign of T.
 
-All functions take ECGs of one beat each, (cases, 12, time) in mV at 1 ms, in the order of ``leads.LEADS``, without noise
-or with little of it.
+All functions take ECGs of one beat each, (cases, 12, time) in mV at 1 ms, in the order of ``leads.LEADS``, with little
+noise or none.
 """
 import numpy as np
 from scipy.ndimage import gaussian_filter1d

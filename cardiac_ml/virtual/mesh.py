@@ -1,21 +1,22 @@
-"""A solid cut into tetrahedra: a regular lattice of cubes, six tetrahedra a cube, the outermost nodes moved onto the surface.
+"""A solid cut into tetrahedra: a regular lattice, its cells cut into six, the outermost nodes moved onto the surface.
 
 The solid is given by a function that is negative inside, positive outside and close to the distance (mm) near its
-surface. Cutting each cube along the same diagonal (Kuhn 1960) makes the pieces of neighbouring cubes fit; moving the
-surface nodes by less than half a step makes walls smooth and as thick as they should be.
+surface. Cutting every cell along the same diagonal (Kuhn 1960) makes the pieces of neighbours fit; on a body-centred
+lattice all pieces are alike and nearly regular (Sommerville 1923). Moving the surface nodes by half a step at most
+makes walls smooth and as thick as they should be.
 """
 from itertools import permutations
 
 import numpy as np
 from scipy import sparse
 
-REACH = 0.6  
+REACH = 0.6 
 SNAP = 0.5          # surface nodes at most this many steps from the surface are moved onto it
 FLATTEST = 0.12     # the smallest volume kept, as a share of a regular piece
 
 
 def _kuhn_pieces():
-    """The six tetrahedra of a unit cube: (6, 4, 3) corners, all with positive volume."""
+    """The six tetrahedra of a cell, in steps along its edges: (6, 4, 3) corners, all with positive volume."""
     pieces = []
     for order in permutations(range(3)):
         corners = np.cumsum([np.zeros(3, int)] + [np.eye(3, dtype=int)[axis] for axis in order], axis=0)
@@ -102,12 +103,12 @@ def _renumbered(pieces, n):
 
 
 def _snapped(nodes, pieces, signed_mm, step_mm):
-    """Moves surface nodes onto the surface, less far where a tetrahedron would become flat; drops what stays flat."""
+    """Moves surface nodes onto the surface, less far where a tetrahedron would become flat."""
     least = FLATTEST * step_mm**3 / 6
     on_surface = np.unique(surface_triangles(pieces))
     move = np.zeros_like(nodes)
     move[on_surface] = _way_to_surface(nodes[on_surface], signed_mm, SNAP * step_mm)
-    for _ in range(6):
+    for _ in range(8):
         flat = volumes_mm3(nodes + move, pieces) < least
         if not flat.any():
             break

@@ -6,8 +6,8 @@
 >>> beats.activation_ms[0]; beats.point_ms[1]                                          # doctest: +SKIP
 >>> ecg_mv = to_leads(electrodes_mv(patient, beats, 0))                                # doctest: +SKIP
 
-What does not change from beat to beat is prepared once (0.5 s). Beats of one heart are solved side by side, so a list of
-sixteen takes little longer than a single one.
+What does not change from beat to beat is prepared once (0.5 s). Beats of one heart are solved side by side, so a list
+of sixteen takes little longer than a single one.
 """
 from dataclasses import dataclass
 
@@ -83,8 +83,8 @@ def draw_patient(seed, number, step_mm=2.0) -> Patient:
     """Patient ``number`` of the population of a seed."""
     rng = np.random.default_rng([seed, number, 0])
     shape = draw_shape(rng)
-    return make_patient(shape, torso.draw_torso(rng, shape.rv_angle_deg), signals.draw_repolarisation(rng), draw_speeds(rng),
-                        step_mm)
+    body = torso.draw_torso(rng, shape.rv_angle_deg)
+    return make_patient(shape, body, signals.draw_repolarisation(rng), draw_speeds(rng), step_mm)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ class Beats:
     point_apd_ms: np.ndarray    # (beats, 75)
 
 
-def simulate_beats(patient: Patient, excitations: list[Excitation], bcl=1000, g_kr=1.0, onset_ms=0.0, speed=1.0) -> Beats:
+def simulate_beats(patient: Patient, excitations: list[Excitation], bcl=1000, g_kr=1.0, onset_ms=0.0,
+                   speed=1.0) -> Beats:
     """Activation and duration everywhere. The last four are one value, or one a beat; ``speed`` is a factor on all."""
     if not excitations:
         raise DataError("No beat to simulate: the list of excitations is empty.")
@@ -110,8 +111,8 @@ def simulate_beats(patient: Patient, excitations: list[Excitation], bcl=1000, g_
     starts, direct = zip(*(_starts(patient, beat, s) for beat, s in zip(excitations, speed)))
     arrival = first_arrivals(patient.paths, np.stack(starts, axis=1), slowness)
     if (silent := np.isnan(arrival).all(axis=0)).any():
-        raise DataError(f"Beat {silent.argmax()} ({excitations[silent.argmax()].kind}) never starts: all of its early sites "
-                        "lie in dead muscle. Move them or the scar.")
+        raise DataError(f"Beat {silent.argmax()} ({excitations[silent.argmax()].kind}) never starts: all of its early "
+                        "sites lie in dead muscle. Move them or the scar.")
     apd = _durations(patient, excitations, arrival, bcl, g_kr).T
     activation = arrival.T + onset[:, None].astype(np.float32)
     points = [_at_points(patient.points, values) for values in (activation, apd)]
@@ -121,12 +122,14 @@ def simulate_beats(patient: Patient, excitations: list[Excitation], bcl=1000, g_
 
 
 def _starts(patient, beat, speed):
-    """Times around the early sites, straight from them, NEVER_MS elsewhere: at nodes (n,), at recording points (75,)."""
+    """Times around the early sites, straight from them, NEVER_MS elsewhere: at nodes (n,), at points (75,)."""
     targets = patient.heart.nodes_mm, patient.points.points_mm
     starts = [np.full(len(points), NEVER_MS) for points in targets]
     sites = find_places(patient.heart, np.array([place for place, _ in beat.sites]))
     for (place, ms), corners in zip(beat.sites, sites.corners):
         tensor, factor = patient.tensor[corners].mean(axis=0), beat.slowness[corners].min() / speed
+        if np.isinf(factor):
+            continue                                    # dead muscle: this site is silent
         for points, times in zip(targets, starts):
             away = points - place
             near = np.flatnonzero((away**2).sum(axis=1) < SEED_MM**2)

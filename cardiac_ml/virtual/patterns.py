@@ -5,7 +5,7 @@ and Arzbaecher, Circulation 41:899, 1970; breakthrough on the outside after 7 to
 Wyndham, Meeran, Smith, Saxena, Engelman, Levitsky and Rosen, American Journal of Cardiology 43:487, 1979). The network
 itself is a layer on the endocardium that conducts faster than muscle. Fronts that enter it backwards gain less from it.
 """
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -40,10 +40,14 @@ def _place(heart, where, angle, height, depth=DEEP):
     return rv_place(heart.shape, angle, height, RV_DEEP)
 
 
-def _jittered(heart, rng, sites, spread=1.0):
+def _jittered(heart, rng, sites):
     """Early sites of this beat: places 10 degrees and 0.05 of the height around the given ones, times 1.5 ms."""
-    return [(_place(heart, where, angle + spread * 10 * rng.normal(), np.clip(height + spread * 0.05 * rng.normal(), .3, .92)),
-             max(0.0, ms + (1.5 * rng.normal() if ms else 0.0))) for where, angle, height, ms in sites]
+    drawn = []
+    for where, angle, height, ms in sites:
+        height = np.clip(height + 0.05 * rng.normal(), 0.3, 0.92)
+        place = _place(heart, where, angle + 10 * rng.normal(), height)
+        drawn.append((place, max(0.0, ms + 1.5 * rng.normal()) if ms else 0.0))
+    return drawn
 
 
 def _in_layer(heart, side):
@@ -94,7 +98,7 @@ def paced(heart, rng):
 
 
 def early_sites(heart, rng):
-    """Two to eight places on the inner surfaces that start at once, like the activation patterns of the published set."""
+    """Two to eight places on the inner surfaces that start at once, like the patterns of the published set."""
     inner = np.flatnonzero(_in_layer(heart, "lv") | _in_layer(heart, "rv"))
     chosen = rng.choice(inner, rng.integers(2, 9), replace=False)
     return Excitation("sites", [(heart.nodes_mm[i], 0.0) for i in chosen], _slowness(heart, 0.9, 0.9))
@@ -111,8 +115,7 @@ def with_scar(heart, beat, centre_mm, radius_mm, dead=True):
     """The same beat in a heart with a scar: core (inner 60 %) dead or at 0.15 of the speed, border at 0.4."""
     away = np.linalg.norm(heart.nodes_mm - centre_mm, axis=1) / radius_mm
     factor = np.select([away < 0.6, away < 1], [np.inf if dead else 1 / 0.15, 1 / 0.4], 1.0)
-    note = dict(beat.note, scar_mm=round(float(radius_mm), 1))
-    return Excitation("scar", beat.sites, (beat.slowness * factor).astype(np.float32), beat.apd_shift_ms, beat.amplitude, note)
+    return replace(beat, kind="scar", slowness=(beat.slowness * factor).astype(np.float32))
 
 
 def slow(heart, rng):
@@ -125,8 +128,8 @@ def fusion(heart, rng):
     """A normal beat and a focus that meet."""
     beat, other = normal(heart, rng), ectopic(heart, rng)
     ahead = rng.uniform(-15, 25)
-    sites = [(place, ms + max(ahead, 0)) for place, ms in beat.sites] + [(place, max(-ahead, 0)) for place, _ in other.sites]
-    return Excitation("fusion", sites, _slowness(heart, 0.8, 0.8))
+    own = [(place, ms + max(ahead, 0)) for place, ms in beat.sites]
+    return Excitation("fusion", own + [(place, max(-ahead, 0)) for place, _ in other.sites], _slowness(heart, 0.9, 0.9))
 
 
 PATTERNS = {"normal": normal, "LBBB": lbbb, "RBBB": rbbb, "ectopic": ectopic, "RVOT": outflow, "sites": early_sites,

@@ -17,7 +17,7 @@ CLOSE_MM = 0.6                      # the mesh follows the smooth shape only so 
 BASAL, MIDDLE, APICAL = 0.90, 0.67, 0.37
 LV_PLACES = [(angle, BASAL) for angle in (114, 166, -113, -60, -3, 79)] + [
     (angle, MIDDLE) for angle in (106, 171, -103, -57, -2, 73)] + [(angle, APICAL) for angle in (105, -138, -52, 41)]
-# Right ventricle: angles around its own axis; where "septal", around the left one's axis, on the right side of the septum.
+# Right ventricle: angles around its own axis; "septal": around the left one's axis, on the right side of the septum.
 RV_PLACES = [(150, BASAL), (-144, BASAL), (-100, BASAL), ("septal", -125, BASAL), ("septal", 172, BASAL),
              (160, MIDDLE), (-145, MIDDLE), (-102, MIDDLE), ("septal", -122, MIDDLE), ("septal", 175, MIDDLE),
              (-172, 0.42), (-107, 0.40), ("septal", -143, APICAL)]

@@ -167,8 +167,8 @@ def _filtered(mv, habits):
 def cut_beats(mv, marks):
     """The rule of Kaggle's MIT-BIH rows: strip and (n,) marks -> (n - 2, 187) float32 in 0..1, padded with zeros.
 
-    A row starts at its own mark, ends a fifth of the next interval after the next mark, keeps each third sample (120 Hz)
-    and is scaled by its own minimum and maximum.
+    A row starts at its own mark, ends a fifth of the next interval after the next mark, keeps each third sample
+    (120 Hz) and is scaled by its own minimum and maximum.
     """
     rows = np.zeros((len(marks) - 2, SAMPLES), np.float32)
     for row, own, after, later in zip(rows, marks, marks[1:], marks[2:]):

@@ -1,9 +1,9 @@
 """From the voltage of every cell to ten electrodes on the skin.
 
 Where the voltage changes from cell to cell, current flows, and an electrode sees each bit of current through the body:
-phi(e) = -1 / (4 pi sigma_b) * integral of (sigma grad V) . grad G(e), G being the voltage at e of a unit source. On a mesh
-the integral is the matrix K, and since everything is linear each electrode has one weight a node, w = -K G / (4 pi
-sigma_b), its *lead field* (McFee and Johnston, Circulation 8:554, 1953), and the ECG is the weights times the voltages.
+phi(e) = -1 / (4 pi sigma_b) * integral of (sigma grad V) . grad G(e), G being the voltage at e of a unit source. On a
+mesh the integral is the matrix K, and since everything is linear each electrode has one weight a node, w = -K G / (4 pi
+sigma_b), its *lead field* (McFee and Johnston, Circulation 8:554, 1953); the ECG is the weights times the voltages.
 
 G is 1 / d in an infinite medium, as the published simulations had it. A body ends at its skin: in a sphere with an
 insulated surface of radius R, for an electrode on that surface and a source at x, G = 2 / d + ln(2 R^2 / (R d + R^2 -
@@ -27,7 +27,7 @@ HEART_MM = np.array([28.0, -32.0, 0.0])
 APEX_WAY = np.array([0.67, -0.50, -0.55])        # from the base to the apex
 RIGHT_WAY = np.array([-0.60, -0.80, 0.0])        # from the left to the right ventricle
 RADIUS_MM = 155.0
-# Without a body the electrodes sit on a ball around the heart. Ways and gain are fitted to the spread of the published leads.
+# Without a body the electrodes sit on a ball around the heart. Ways and gain: fitted to the spread of published leads.
 BALL_WAYS = np.array([(-1, 0, .5), (1, 0, .5), (.4, -.1, -1.4), (-.4, 0, -1.4), (-.3, -1, 0), (.1, -1, 0), (.3, -.9, 0),
                       (.5, -.85, -.1), (.8, -.6, -.1), (1, -.2, 0)])
 BALL_GAIN = 2.7
@@ -43,7 +43,7 @@ class Torso:
 
 
 def heart_axes(apex_way, right_way, rv_angle_deg):
-    """(3, 3) rotation from the heart's axes to the body's: apex along one way, right ventricle about along the other."""
+    """(3, 3) rotation from the heart's axes to the body's: apex along one way, right ventricle near the other."""
     up = -np.asarray(apex_way) / np.linalg.norm(apex_way)
     right = right_way - (right_way @ up) * up
     right /= np.linalg.norm(right)
@@ -72,8 +72,8 @@ def move_electrodes(rng, torso: Torso, by_mm=5.0) -> Torso:
 def stiffness(heart: Heart, speeds, only=slice(None)) -> sparse.csr_matrix:
     """K (n, n) in S/m mm: v' K v is the integral of sigma (grad v)^2. Conductivity grows with the square of speed.
 
-    ``speeds`` (3,): along the fibre, across it, through the wall. Rows sum to zero: a constant voltage makes no current.
-    ``only``: of these tetrahedra.
+    ``speeds`` (3,): along the fibre, across it, through the wall. ``only``: of these tetrahedra. Rows sum to zero: a
+    constant voltage makes no current.
     """
     along, across, normal = SIGMA_FIBRE * (np.asarray(speeds) / speeds[0])**2
     corners = heart.tetrahedra[only]
@@ -86,8 +86,8 @@ def stiffness(heart: Heart, speeds, only=slice(None)) -> sparse.csr_matrix:
     local = across * np.einsum("mai,mbi->mab", slopes, slopes)
     local += (along - across) * f[:, :, None] * f[:, None] + (normal - across) * t[:, :, None] * t[:, None]
     rows, columns = np.repeat(corners, 4, axis=1).ravel(), np.tile(corners, (1, 4)).ravel()
-    n = len(heart.nodes_mm)
-    return sparse.coo_matrix(((volume[:, None, None] * local).ravel(), (rows, columns)), (n, n)).tocsr().astype(np.float32)
+    entries = (volume[:, None, None] * local).ravel().astype(np.float32)
+    return sparse.coo_matrix((entries, (rows, columns)), shape=(len(heart.nodes_mm),) * 2).tocsr()
 
 
 def lead_field(heart: Heart, matrix, torso: Torso, kind="sphere"):
