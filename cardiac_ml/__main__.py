@@ -25,7 +25,8 @@ def main(arguments=None):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m cardiac_ml", description="Helpers of the cardiac ML kit.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_simulate, _add_pack, _add_rebuild, _add_submissions, _add_challenge, _add_results):
+    for add in (_add_simulate, _add_pack, _add_rebuild, _add_submissions, _add_challenge, _add_results,
+                _add_figures):
         add(commands)
     return parser
 
@@ -211,6 +212,17 @@ def _add_results(commands):
 def _results(options):
     from cardiac_ml import results
     results.main(options)
+
+
+def _add_figures(commands):
+    parser = commands.add_parser("figures", help="make the pictures of the README")
+    parser.add_argument("--out", type=Path, default=ROOT / "figures")
+    parser.set_defaults(run=_figures)
+
+
+def _figures(options):
+    from cardiac_ml import figures
+    print(*figures.make_figures(options.out), sep="\n")
 
 
 if __name__ == "__main__":

@@ -141,11 +141,10 @@ def _find_pair(pair: str, folder) -> dict[str, Source] | None:
 
 
 def _source_line(source: Source) -> str:
-    place = source.path if source.member else source.path.parent
     if found := find_beside(source, "source.txt"):
         with opened(found) as stream:
-            return f"{stream.read().decode('utf-8', errors='replace').strip()} ({place})"
-    return f"Kaggle's heartbeat files, as found in {place}"
+            return stream.read().decode("utf-8", errors="replace").strip()
+    return f"Kaggle's heartbeat files, as found in {source.path if source.member else source.path.parent}"
 
 
 def _virtual_pair(pair: str, hearts: int | None) -> dict[str, Source]:
