@@ -25,7 +25,7 @@ LANES = 64               # cases solved side by side, at most
 VECTOR = 16              # numbers in the widest processor instruction: cases are padded to a multiple
 NEVER_MS = 1e4           # no front has come (yet)
 TOLERANCE_MS = np.float32(0.01)
-ZERO = np.float32(0)   # a plain 0 would make numba compute in double precision, at half the speed
+ZERO = np.float32(0)     # a plain 0 would make numba compute in double precision, at half the speed
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,9 @@ def simulate_beats(patient: Patient, excitations: list[Excitation], bcl=1000, g_
     if not excitations:
         raise DataError("No beat to simulate: the list of excitations is empty.")
     bcl, g_kr, onset, speed = (np.broadcast_to(value, len(excitations)) for value in (bcl, g_kr, onset_ms, speed))
-    if not np.min(speed) > 0:
-        raise DataError(f"A speed factor of {np.min(speed)}: speeds must be positive.")
+    if not (np.min(speed) > 0 and np.min(onset) >= 0):
+        raise DataError(f"Speed factors must be positive and onsets not negative, found {np.min(speed)} and "
+                        f"{np.min(onset)} ms.")
     slowness = np.stack([beat.slowness / s for beat, s in zip(excitations, speed)], axis=1)
     starts, direct = zip(*(_starts(patient, beat, s) for beat, s in zip(excitations, speed)))
     arrival = first_arrivals(patient.paths, np.stack(starts, axis=1), slowness)

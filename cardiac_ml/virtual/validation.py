@@ -177,8 +177,8 @@ def wedge_convergence(steps_mm=WEDGE_STEPS_MM):
 # ---- the report ----
 
 def make_report(folder, hearts=30, cases=60, seed=0, wedge_steps_mm=WEDGE_STEPS_MM, heart_steps_mm=HEART_STEPS_MM,
-                workers=None, progress=True) -> pd.DataFrame:
-    """Figures, ``report.md`` and ``report.csv`` in ``folder``; returns the table. About five minutes on two cores."""
+                workers=None, progress=True) -> Path:
+    """Figures, ``report.md`` and ``report.csv`` in ``folder``, which is returned. About five minutes on two cores."""
     from cardiac_ml.virtual import validation_figures as figures   # matplotlib is needed for the report only
 
     folder = Path(folder)
@@ -195,7 +195,7 @@ def make_report(folder, hearts=30, cases=60, seed=0, wedge_steps_mm=WEDGE_STEPS_
         table.to_csv(file, index=False, lineterminator="\n")
     with written_whole(folder / "report.md", "w") as file:
         file.write(_as_text(table, wedge, mesh, population))
-    return table
+    return folder
 
 
 def _as_text(table, wedge, mesh, population):

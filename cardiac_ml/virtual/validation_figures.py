@@ -105,12 +105,13 @@ def monodomain(both):
     step = both.wedge.step_mm
     for row, (depth, name) in enumerate(((0, "endocardium"), (-1, "epicardium"))):
         maps = [values.reshape(shape)[:, :, depth].T for values in (mono, eikonal)]
-        levels = np.arange(0, mono.max() + 4, 4)
+        levels = np.arange(0, mono.max() + 2, 2)
         extent = (0, step * (shape[0] - 1), 0, step * (shape[1] - 1))
         axes[row, 0].contourf(maps[0], levels, extent=extent, cmap="viridis")
         for ax, values, style in ((axes[row, 0], maps[0], "solid"), (axes[row, 0], maps[1], "dashed")):
-            ax.contour(values, levels, extent=extent, colors="white" if style == "solid" else "black", linestyles=style)
-        axes[row, 0].set(title=f"{name}: every 4 ms, eikonal dashed", aspect="equal", xlabel="mm", ylabel="mm")
+            ax.contour(values, levels, extent=extent, colors="white" if style == "solid" else "black", linestyles=style,
+                       linewidths=1)
+        axes[row, 0].set(title=f"{name}: every 2 ms, eikonal dashed", aspect="equal", xlabel="mm", ylabel="mm")
     axes[0, 1].plot(mono[::7], eikonal[::7], ",", alpha=0.5)
     axes[0, 1].plot([0, mono.max()], [0, mono.max()], "k", lw=0.8)
     axes[0, 1].set(xlabel="monodomain, ms", ylabel="eikonal, ms", title=f"mean error {both.mean_error_ms:.2f} ms")
