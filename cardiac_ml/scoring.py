@@ -69,7 +69,8 @@ def read_checked(path, truth):
 def with_interval(metric, truth, prediction, draws=1000, seed=0) -> Score:
     """A metric over all cases, and the range it keeps when hearts or patients are drawn again."""
     values = resampled(metric, truth, prediction, draws, seed)
-    return Score(metric(truth.label, prediction), *np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    low_high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if np.isfinite(values).any() else [np.nan] * 2
+    return Score(metric(truth.label, prediction), *map(float, low_high))
 
 
 def resampled(metric, truth, prediction, draws=1000, seed=0):
