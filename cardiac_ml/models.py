@@ -69,17 +69,19 @@ class HeartbeatNet(nn.Module):
     next beat). Groups of residual blocks follow, each at half the time resolution of the one before.
     """
 
-    def __init__(self, classes=5, width=64, depths=(1, 2, 2, 2), kernel=7, squeeze=True, dropout=0.2):
+    def __init__(self, classes=5, width=64, depths=(2, 2, 2), kernel=7, squeeze=True, dropout=0.2):
         super().__init__()
         self.config = dict(classes=classes, width=width, depths=list(depths), kernel=kernel, squeeze=squeeze,
                            dropout=dropout)
-        widths = [int(width * 1.5 ** i) // 8 * 8 for i in range(len(depths))]
-        layers = [convolution(3, width, kernel), nn.BatchNorm2d(width), nn.SiLU()]
-        for before, after, depth in zip([width] + widths, widths, depths):
-            layers += [ResidualBlock(before, after, 2, kernel, squeeze)]
-            layers += [ResidualBlock(after, after, 1, kernel, squeeze) for _ in range(depth - 1)]
+        layers = [convolution(3, width, 9, stride=2), nn.BatchNorm2d(width), nn.SiLU()]
+        before = width
+        for group, depth in enumerate(depths):
+            after = width * (group + 2) // 2
+            for block in range(depth):
+                layers.append(ResidualBlock(before, after, 1 + (block == 0), kernel, squeeze))
+                before = after
         self.body = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * widths[-1], classes))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * before, classes))
 
     def forward(self, beats):
         features = self.body(lift(self.channels(beats)))

@@ -107,7 +107,7 @@ def rewritten(path, **changes):
     (dict(network="Unheard"), r"Unheard, which is not a network.*networks=\[Unheard\]"),
     (dict(config=dict(classes=3, flavour=1), kit="0.0"), "version 0.0 of the kit, which takes other arguments"),
     (dict(config=dict(classes=4, width=8, depths=[1, 1])), r"head.1.weight is \(3, .*\) in the file and \(4, "),
-    (dict(config=dict(classes=3, width=8, depths=[1])), "absent here"),
+    (dict(config=dict(classes=3, width=8, depths=[1, 1, 1])), "differs from that of this version"),
 ])
 def test_a_model_of_another_version_or_kind_is_refused(tmp_path, changes, named):
     saved_models.save(tmp_path / "m.npz", small())

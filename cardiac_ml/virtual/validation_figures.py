@@ -108,9 +108,8 @@ def monodomain(both):
         levels = np.arange(0, mono.max() + 2, 2)
         extent = (0, step * (shape[0] - 1), 0, step * (shape[1] - 1))
         axes[row, 0].contourf(maps[0], levels, extent=extent, cmap="viridis")
-        for ax, values, style in ((axes[row, 0], maps[0], "solid"), (axes[row, 0], maps[1], "dashed")):
-            ax.contour(values, levels, extent=extent, colors="white" if style == "solid" else "black", linestyles=style,
-                       linewidths=1)
+        axes[row, 0].contour(maps[0], levels, extent=extent, colors="white", linewidths=1)
+        axes[row, 0].contour(maps[1], levels, extent=extent, colors="black", linewidths=1, linestyles="dashed")
         axes[row, 0].set(title=f"{name}: every 2 ms, eikonal dashed", aspect="equal", xlabel="mm", ylabel="mm")
     axes[0, 1].plot(mono[::7], eikonal[::7], ",", alpha=0.5)
     axes[0, 1].plot([0, mono.max()], [0, mono.max()], "k", lw=0.8)
