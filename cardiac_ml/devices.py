@@ -32,7 +32,7 @@ def pick_precision(precision, device):
 def has_bfloat16(device):
     """Whether bfloat16 is faster than float32 there. A CPU that only imitates it is about ten times slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8  # Ampere and later
     if device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported"):
         return False
     native = any(getattr(torch.cpu, test, bool)() for test in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))

@@ -104,7 +104,8 @@ def bars(values, xlabel, reference=None, spreads=None):
 def truth_and_prediction(truth, predicted, unit="ms", colour=None, label=None):
     """Every value as a dot: predictions on the line are right."""
     figure, ax = plt.subplots(figsize=(5, 4.6), layout="constrained")
-    dots = ax.scatter(truth, predicted, c=colour if colour is not None else INK[0], s=4, alpha=0.35, cmap="viridis", lw=0)
+    style = dict(color=INK[0]) if colour is None else dict(c=colour, cmap="viridis")
+    dots = ax.scatter(truth, predicted, s=4, alpha=0.35, lw=0, **style)
     low, high = np.nanmin(truth), np.nanmax(truth)
     ax.plot([low, high], [low, high], color=INK[1], lw=1)
     ax.set(xlabel=f"truth ({unit})", ylabel=f"prediction ({unit})", aspect="equal")

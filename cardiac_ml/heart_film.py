@@ -1,4 +1,5 @@
 """Films of the heart as GIF: frames, one palette for all of them, and a file that plays everywhere."""
+import io
 from pathlib import Path
 
 import matplotlib
@@ -6,6 +7,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cardiac_ml.files import written_whole
+
+
+def few_colours(png: bytes, colours: int = 200) -> bytes:
+    """The same picture with a palette: a third of the bytes, hardly a difference to see."""
+    picture = Image.open(io.BytesIO(png))
+    flat = Image.new("RGB", picture.size, "white")
+    flat.paste(picture, mask=picture.getchannel("A") if picture.mode == "RGBA" else None)
+    file = io.BytesIO()
+    flat.quantize(colours, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
+    return min(png, file.getvalue(), key=len)
 
 
 def write_gif(path, frames: list[Image.Image], pause_ms: int, last_ms: int | None = None) -> Path:

@@ -16,6 +16,7 @@ from matplotlib import colormaps
 
 from cardiac_ml import heart, heart_pictures
 from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.heart_film import few_colours
 from cardiac_ml.heart_metrics import upstroke_ms
 
 FOLDER = Path(__file__).parent
@@ -77,7 +78,7 @@ def still_picture(mesh, points, starts: dict, view) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=80)
     plt.close(figure)
-    return file.getvalue()
+    return few_colours(file.getvalue())
 
 
 # ------------------------------------------------------------------------------------ what the page computes with

@@ -100,7 +100,7 @@ class Browser:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=90)
         os.close(self.out), os.close(self.back)
 
 

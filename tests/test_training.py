@@ -101,6 +101,11 @@ def test_one_cycle_rises_and_falls():
 
 # ---- regression, sequences, missing targets, two outputs a target, augmentation ----
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 class Line(nn.Module):
     def __init__(self, inputs, outputs):
         super().__init__()
