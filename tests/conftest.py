@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import settings
 settings.register_profile("kit", deadline=None)  # a loaded machine is slow, not wrong
 settings.load_profile("kit")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it; tests interrupt
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; their tensors are tiny
 os.environ.setdefault("MPLBACKEND", "Agg")
 
