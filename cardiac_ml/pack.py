@@ -32,7 +32,7 @@ FORMAT = 1  # part of every pack's name: a kit that stores something else makes 
 SHAPES = {"electrodes": (ELECTRODE_COUNT, SAMPLES), "voltage": (POINT_COUNT, SAMPLES),
           "activation": (POINT_COUNT,), "activation_grid": (POINT_COUNT,)}
 CASE_BYTES = 4 * sum(int(np.prod(shape)) for shape in SHAPES.values()) + 200
-PAIRS_A_BLOCK = 16  # 5 MB of float64 in each thread at a time
+PAIRS_A_BLOCK = 8  # 3 MB of float64 in each thread at a time
 ABANDONED_S = 24 * 3600  # an unfinished pack this old belongs to nobody, whatever machine it came from
 
 
