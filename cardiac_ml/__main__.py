@@ -199,10 +199,6 @@ def _make_challenge(options):
 def _add_results(commands):
     parser = commands.add_parser("results", help="rerun the table of baselines and write RESULTS.md")
     parser.add_argument("--task", choices=("1", "2", "3", "4", "xray"), default=None, help="one task only")
-    parser.add_argument("--split", choices=("official", "patients"), default="official",
-                        help="task 2: the official files, or new patients (raw records)")
-    parser.add_argument("--records", type=Path, help="folder of raw MIT-BIH records to train on, for --split patients")
-    parser.add_argument("--test-records", type=Path, help="raw records to test on (default: cross-validation)")
     parser.add_argument("--images", type=Path, help="folder of chest X-rays with boxes.csv, for --task xray")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=None, help="default: RESULTS.md, or only the screen for one task")

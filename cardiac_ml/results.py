@@ -37,12 +37,6 @@ def main(options):
             raise DataError("--task xray needs --images FOLDER: chest X-rays with a boxes.csv.")
         cross_validate(options.images)  # prints its table
         return
-    if options.split == "patients":
-        from cardiac_ml.patients import patients_results
-        if options.task not in (None, "2") or options.records is None:
-            raise DataError("--split patients is for --task 2 and needs --records FOLDER: raw MIT-BIH records.")
-        patients_results(options.records, options.test_records, seeds=options.seeds)
-        return
     tasks = [options.task] if options.task else list(EPOCHS)
     rows = [row for task in tasks for row in ROWS[task](task, range(options.seeds))]
     text = as_markdown(rows)
