@@ -232,10 +232,8 @@ if len(strangers_test) == len(test):
 # The MIT-BIH half of Kaggle's file can be rebuilt bit for bit from PhysioNet's raw records, and then every beat has its patient and its intervals:
 #
 #     python -m cardiac_ml rebuild-heartbeats RECORDS ecg_dataset
-#     python -m cardiac_ml results --task 2 --split patients --records RECORDS
 #
-# The second command trains the kit's best model for new patients, which also looks at the P wave before the beat and compares each beat with the patient's
-# own usual one.
+# Put there, this notebook uses them: its part on new patients then trains on the 22 usual training patients and tests on the 22 others.
 
 # %% tags=["score"]
 old, fixed = (metrics.macro_f1(strangers_test.label, new[name]) for name in ("network", best))
