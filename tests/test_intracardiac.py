@@ -177,11 +177,10 @@ def peak():
 dataset = intracardiac.open_pack(folder)
 train, valid, test = intracardiac.split_by_heart(dataset.table)
 print(len(dataset), repr(dataset)[:12], dataset.ecg_mv.shape, float(dataset.activation_ms.max()))
-print(peak())  # task 3
-before = peak()
+print(peak())  # task 3: no voltages
 visited = dataset[train[:2000]].voltage_mv
 print(float(visited[:, :, ::250].max()))  # every page of an eighth of the voltages: all of them would take 20 s
-print(before + (peak() - before) * 16117 / 2000)  # task 4, when all have been visited
+print(peak())  # an eighth of task 4
 """
 
 
@@ -190,6 +189,7 @@ def test_the_published_size_fits_into_memory(tmp_path):
     result = subprocess.run([sys.executable, "-c", SPARSE, str(tmp_path / "pack")], cwd=ROOT, text=True,
                             capture_output=True, timeout=600)
     assert result.returncode == 0, result.stderr
-    loaded, task_3, _, task_4 = result.stdout.splitlines()
+    loaded, task_3, _, eighth_of_task_4 = result.stdout.splitlines()
     assert loaded == "16117 Intracardiac (16117, 12, 500) 0.0"
-    assert 0.3e9 < float(task_3) < 1.5e9 and 2.4e9 < float(task_4) < 4e9
+    assert 0.3e9 < float(task_3) < 1.5e9
+    assert float(eighth_of_task_4) - float(task_3) < 0.7e9, "2000 cases are 0.3 GB, and one copy of them"
