@@ -336,22 +336,3 @@ def wave(points_mm: np.ndarray, nodes_mm: np.ndarray, voltage_mv: np.ndarray, ti
         result[row] = sum(weight * np.interp(since + start, time_ms, trace)
                           for weight, start, trace in zip(matrix.T, start_ms, voltage_mv))
     return result
-
-
-# -------------------------------------------------------------------------------------------------- seventeen segments
-
-def bulls_eye(values: np.ndarray, names) -> np.ndarray:
-    """Mean over the points of each of the 17 segments of the left ventricle: (..., 75) -> (..., 17), NaN left out.
-
-    All layers of the wall count; septal points belong to their left segment; right points to none.
-    """
-    values = np.asarray(values, dtype=float)
-    found = [re.search(r"AHA(\d\d)", name) for name in names]
-    segment = np.array([int(match[1]) if match else 0 for match in found])
-    if values.shape[-1:] != segment.shape or set(range(1, 18)) - set(segment):
-        raise DataError(f"Values of shape {values.shape} and {len(segment)} names; expected one value per recording "
-                        f"point, and names of all 17 segments (AHA01 ... AHA17).")
-    member = segment == np.arange(1, 18)[:, None]  # (17, points)
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0) @ member.T / (known @ member.T.astype(float))

@@ -3,9 +3,12 @@
 Every score takes the truth first, then the prediction. A point that never activates has the label NaN: it is left out of
 the score, and ``missing`` counts it. ``ACTIVATION`` and ``VOLTAGE`` name the scores that notebooks and scorer share.
 """
+import re
+
 import numpy as np
 
 from cardiac_ml.activation import activation_times
+from cardiac_ml.files import DataError
 
 
 def upstroke_ms(voltage_mv):
@@ -140,3 +143,20 @@ def coverage(truth, prediction, spread, level=0.9):
     """Share of the labels inside the central interval of a Laplace distribution with this spread (mean |error|)."""
     inside = np.abs(truth - prediction) <= -np.log(1 - level) * spread
     return float(inside[np.isfinite(truth)].mean())
+
+
+def segment_means(values: np.ndarray, names) -> np.ndarray:
+    """Mean over the points of each of the 17 segments of the left ventricle: (..., 75) -> (..., 17), NaN left out.
+
+    All layers of the wall count; septal points belong to their left segment; right points to none.
+    """
+    values = np.asarray(values, dtype=float)
+    found = [re.search(r"AHA(\d\d)", name) for name in names]
+    segment = np.array([int(match[1]) if match else 0 for match in found])
+    if values.shape[-1:] != segment.shape or set(range(1, 18)) - set(segment):
+        raise DataError(f"Values of shape {values.shape} and {len(segment)} names; expected one value per recording "
+                        f"point, and names of all 17 segments (AHA01 ... AHA17).")
+    member = segment == np.arange(1, 18)[:, None]  # (17, points)
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0) @ member.T / (known @ member.T.astype(float))
