@@ -76,7 +76,7 @@ class Run:
         self.pairs = [[value for value in network.state_dict().values() if value.is_floating_point()]
                       for network in (self.averaged, model)]
         self.start_weights, self.best_weights = copied(model), {}
-        self.optimizer = torch.optim.AdamW(parameter_groups(model, settings), fused=device.type == "cuda")
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, settings), fused=device.type in ("cuda", "cpu"))
         self.epoch = 0
         self.curve = Curve("loss" if score is None else getattr(score, "__name__", "score").replace("_", " "))
 
