@@ -11,6 +11,7 @@ from cardiac_ml.heart import POINT_NAMES
 from cardiac_ml.leads import LEADS, to_leads
 from cardiac_ml.virtual import dataset, measures, patterns
 from cardiac_ml.virtual.patient import Speeds, draw_patient, electrodes_mv, make_patient, simulate_beats, voltages_mv
+from cardiac_ml.virtual.points import recording_points
 
 KINDS = ("normal", "normal", "normal", "LBBB", "RBBB", "RVOT", "ectopic", "scar", "slow", "paced", "fusion", "sites")
 HEARTS = 5
@@ -151,9 +152,31 @@ def test_batches_have_the_layout_of_the_real_files(small):
         assert electrodes.shape == (5, 500, 10) and voltage.shape == (5, 500, 75) and len(table) == 5
         assert electrodes.dtype == voltage.dtype == np.float32
         assert np.isfinite(electrodes).all() and np.isfinite(voltage).all()
-        assert set(table.heart) == {f"v{number}"} and table.pattern.tolist() == list(range(5))
-        assert table.innerindex.isna().all() and set(table.bcl) <= {600, 1000} and set(table.gkr) <= {0, 50, 100}
-        assert table.kind.tolist() == list(dataset.ORDER[:5])
+        assert set(table.heart) == {f"v{number}"} and table.pattern.tolist() == [0, 0, 1, 1, 2]
+        assert table.innerindex.isna().all() and set(table.gkr) <= {0, 50, 100}
+        assert table.bcl.tolist() == [600, 1000, 600, 1000, 600]
+        assert table.kind.tolist() == [dataset.ORDER[k] for k in table.pattern]
+
+
+def test_every_pattern_comes_twice(small):
+    for _, voltage, table in small:
+        start = activation_times(voltage.transpose(0, 2, 1))[0]
+        start = start - np.nanmin(start, axis=1, keepdims=True)
+        twins, others = (np.nanmean(np.abs(start[a] - start[b])) for a, b in (([0, 2], [1, 3]), ([0, 1], [2, 3])))
+        assert twins < 5 < others, "twins differ in speed, cycle length and noise only"
+
+
+def test_patterns_of_early_sites_are_the_same_in_all_hearts(population):
+    def nearest(patient, number):
+        sites = patterns.early_sites(patient.heart, np.random.default_rng(5), number).sites
+        points = recording_points(patient.heart.shape)
+        return [np.linalg.norm(points - place, axis=1).argsort()[:4].tolist() for place, _ in sites]
+
+    first, *others = ([nearest(patient, number) for number in range(6)] for patient, _ in population)
+    assert len({str(sites) for sites in first}) == 6
+    for other in others:
+        shared = [bool(set(a) & set(b)) for mine, yours in zip(first, other) for a, b in zip(mine, yours, strict=True)]
+        assert np.mean(shared) > 0.9
 
 
 @pytest.mark.parametrize("how", [dict(backend="threading"), dict(backend="loky"), dict(backend="sequential")])
@@ -181,9 +204,9 @@ def test_without_a_torso_leads_spread_as_in_the_published_set():
 
 
 def test_the_plan_has_every_kind_and_a_focus_at_each_point():
-    assert set(kind for kind, _ in dataset.plan(2, 60)) == set(patterns.PATTERNS)
+    assert set(kind for kind, *_ in dataset.plan(2, 60)) == set(patterns.PATTERNS)
     assert len(dataset.plan(2, 60)) == 60 and len(dataset.plan(1, 7)) == 7
-    assert [index for _, index in dataset.plan(7, 60) if index is not None] == list(range(75))
+    assert [index for *_, index in dataset.plan(7, 60) if index is not None] == list(range(75))
     default = [len(dataset.plan(number, 60)) for number in range(1, 31)]
     assert 1700 < sum(default) < 2000
 

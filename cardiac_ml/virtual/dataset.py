@@ -20,21 +20,26 @@ NOISE_MV = 0.004     # standard deviation, at each electrode
 
 
 def plan(number, cases):
-    """The cases of heart ``number`` (from 1): a list of (kind, number of a recording point or None)."""
-    kinds = [(ORDER[k % len(ORDER)], None) for k in range(cases)]
+    """The cases of heart ``number`` (from 1): a list of (kind, number of the pattern or None, of a point or None).
+
+    Every pattern comes twice, at both cycle lengths, as in the published set.
+    """
+    planned = [(ORDER[k // 2 % len(ORDER)], k // 2, None) for k in range(cases)]
     if number % POINT_HEARTS == 1 and cases >= FEWEST_CASES:
-        return kinds[:cases // 4] + [("focal", index) for index in range(len(POINT_NAMES))]
-    return kinds
+        return planned[:cases // 4] + [("focal", None, index) for index in range(len(POINT_NAMES))]
+    return planned
 
 
-def draw_case(patient, seed, number, k, kind, index):
+def draw_case(patient, seed, number, k, kind, pattern, index):
     """Everything random about case ``k`` of heart ``number``: (excitation, row of the table, its generator)."""
     rng = np.random.default_rng([seed, number, k + 1])
-    heart = patient.heart
-    beat = patterns.excitation(kind, heart, rng) if index is None else patterns.point_focus(heart, index)
-    row = dict(heart=f"v{number}", pattern=k if index is None else None, innerindex=index,
-               bcl=int(rng.choice([600, 1000])), gkr=int(rng.choice([0, 50, 100])), kind=beat.kind,
-               onset_ms=rng.uniform(1, 8), speed=rng.uniform(0.94, 1.06), seed=seed)
+    if index is not None:
+        beat, bcl = patterns.point_focus(patient.heart, index), int(rng.choice([600, 1000]))
+    else:
+        beat = patterns.excitation(kind, patient.heart, np.random.default_rng([seed, number, pattern, 1]), pattern)
+        bcl = (600, 1000)[k % 2]
+    row = dict(heart=f"v{number}", pattern=pattern, innerindex=index, bcl=bcl, gkr=int(rng.choice([0, 50, 100])),
+               kind=beat.kind, onset_ms=rng.uniform(1, 8), speed=rng.uniform(0.94, 1.06), seed=seed)
     return beat, row, rng
 
 

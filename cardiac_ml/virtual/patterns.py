@@ -16,6 +16,8 @@ from cardiac_ml.virtual.points import lv_place, recording_points, rv_place
 LAYER_MM = 2.5       # thickness of the fast layer
 DEEP = 0.12          # early sites lie this deep in the left wall, and at RV_DEEP in the thin right one
 RV_DEEP = 0.3
+INNER_POINTS = 30    # the first recording points lie on the inner surfaces
+STRAY_MM = 3.0
 # Early sites of a normal beat: ventricle, angle (degrees), height, ms.
 LEFT_SITES = (("lv", 115, 0.82, 0), ("lv", -146, 0.58, 0), ("lv", -75, 0.52, 2), ("lv", -45, 0.62, 5))
 RIGHT_SITES = (("septum", -146, 0.55, 7), ("rv", -140, 0.50, 9), ("rv", 150, 0.50, 11))
@@ -97,11 +99,18 @@ def paced(heart, rng):
     return focal(heart, _place(heart, "rv", -165 + 12 * rng.normal(), 0.36 + 0.04 * rng.normal()), "paced")
 
 
-def early_sites(heart, rng):
-    """Two to eight places on the inner surfaces that start at once, like the patterns of the published set."""
-    inner = np.flatnonzero(_in_layer(heart, "lv") | _in_layer(heart, "rv"))
-    chosen = rng.choice(inner, rng.integers(2, 9), replace=False)
-    return Excitation("sites", [(heart.nodes_mm[i], 0.0) for i in chosen], _slowness(heart, 0.9, 0.9))
+def early_sites(heart, rng, number=0):
+    """Two to eight places on the inner surfaces that start at once.
+
+    As in the published set, a pattern is a matter of its ``number``: its places are near the same recording points in
+    every heart and every beat, STRAY_MM around them.
+    """
+    drawn = np.random.default_rng(number)
+    chosen = drawn.choice(INNER_POINTS, drawn.integers(2, 9), replace=False)
+    wanted = recording_points(heart.shape)[chosen] + STRAY_MM * rng.normal(size=(len(chosen), 3))
+    inner = heart.nodes_mm[_in_layer(heart, "lv") | _in_layer(heart, "rv")]
+    places = inner[np.linalg.norm(inner[:, None] - wanted, axis=-1).argmin(axis=0)]
+    return Excitation("sites", [(place, 0.0) for place in places], _slowness(heart, 0.9, 0.9))
 
 
 def scar(heart, rng):
@@ -136,11 +145,11 @@ PATTERNS = {"normal": normal, "LBBB": lbbb, "RBBB": rbbb, "ectopic": ectopic, "R
             "scar": scar, "slow": slow, "paced": paced, "fusion": fusion}
 
 
-def excitation(kind, heart: Heart, rng) -> Excitation:
-    """A beat of a kind, drawn for this heart."""
+def excitation(kind, heart: Heart, rng, number=0) -> Excitation:
+    """A beat of a kind, drawn for this heart; ``number`` says which pattern of early sites."""
     if kind not in PATTERNS:
         raise DataError(f"Unknown pattern {kind!r}: choose one of {', '.join(PATTERNS)}.")
-    return PATTERNS[kind](heart, rng)
+    return early_sites(heart, rng, number) if kind == "sites" else PATTERNS[kind](heart, rng)
 
 
 def point_focus(heart: Heart, index) -> Excitation:
