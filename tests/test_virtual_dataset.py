@@ -11,7 +11,7 @@ from cardiac_ml.heart import POINT_NAMES
 from cardiac_ml.leads import LEADS, to_leads
 from cardiac_ml.virtual import dataset, measures, patterns
 from cardiac_ml.virtual.patient import Speeds, draw_patient, electrodes_mv, make_patient, simulate_beats, voltages_mv
-from cardiac_ml.virtual.points import recording_points
+from cardiac_ml.virtual.points import find_places, pulled_in, recording_points
 
 KINDS = ("normal", "normal", "normal", "LBBB", "RBBB", "RVOT", "ectopic", "scar", "slow", "paced", "fusion", "sites")
 HEARTS = 5
@@ -209,6 +209,17 @@ def test_the_plan_has_every_kind_and_a_focus_at_each_point():
     assert [index for *_, index in dataset.plan(7, 60) if index is not None] == list(range(75))
     default = [len(dataset.plan(number, 60)) for number in range(1, 31)]
     assert 1700 < sum(default) < 2000
+
+
+def test_a_site_beside_the_muscle_is_pulled_into_it():
+    patient = draw_patient(0, 52)      # here the right wall ends before the place of one outflow focus
+    beat, *_ = dataset.draw_case(patient, 0, 52, 58, "RVOT", 29, None)
+    (place, _), = beat.sites
+    assert np.isfinite(simulate_beats(patient, [beat]).activation_ms).all()
+    inside = patient.heart.nodes_mm[100] + 0.1
+    assert np.array_equal(pulled_in(patient.heart, inside)[0], inside)
+    gap = np.linalg.norm(pulled_in(patient.heart, place + [0, 0, 20])[0] - place)
+    assert gap < 30 and len(find_places(patient.heart, place).corners) == 1
 
 
 def test_a_focus_is_the_first_point_to_activate(population):

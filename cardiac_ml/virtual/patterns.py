@@ -11,7 +11,7 @@ import numpy as np
 
 from cardiac_ml.files import DataError
 from cardiac_ml.virtual.anatomy import Heart
-from cardiac_ml.virtual.points import lv_place, recording_points, rv_place
+from cardiac_ml.virtual.points import lv_place, pulled_in, recording_points, rv_place
 
 LAYER_MM = 2.5       # thickness of the fast layer
 DEEP = 0.12          # early sites lie this deep in the left wall, and at RV_DEEP in the thin right one
@@ -36,10 +36,12 @@ class Excitation:
 
 def _place(heart, where, angle, height, depth=DEEP):
     if where == "lv":
-        return lv_place(heart.shape, angle, height, depth)
-    if where == "septum":      # on its right side
-        return lv_place(heart.shape, angle, height, 1 - depth)
-    return rv_place(heart.shape, angle, height, RV_DEEP)
+        place = lv_place(heart.shape, angle, height, depth)
+    elif where == "septum":      # on its right side
+        place = lv_place(heart.shape, angle, height, 1 - depth)
+    else:
+        place = rv_place(heart.shape, angle, height, RV_DEEP)
+    return pulled_in(heart, place)[0]      # where the ventricles meet, the right wall may end before the place
 
 
 def _jittered(heart, rng, sites):

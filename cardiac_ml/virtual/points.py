@@ -81,6 +81,24 @@ class Places:
 
 def find_places(heart: Heart, points_mm) -> Places:
     """Which tetrahedron holds each point; a point more than CLOSE_MM outside the muscle is an error."""
+    places, inside_mm = _closest(heart, points_mm)
+    gap = np.linalg.norm(inside_mm - places.points_mm, axis=1)
+    if gap.max() > CLOSE_MM:
+        place = ", ".join(f"{x:.1f}" for x in places.points_mm[gap.argmax()])
+        raise DataError(f"The place ({place}) mm lies outside the muscle of this heart. Choose one inside the wall; "
+                        "points.lv_place and points.rv_place find some.")
+    return places
+
+
+def pulled_in(heart: Heart, points_mm):
+    """The points (p, 3) themselves, where they lie in the muscle; elsewhere a place of the muscle close to them."""
+    places, inside_mm = _closest(heart, points_mm)
+    outside = np.linalg.norm(inside_mm - places.points_mm, axis=1) > CLOSE_MM
+    return np.where(outside[:, None], inside_mm, places.points_mm)
+
+
+def _closest(heart, points_mm):
+    """The tetrahedra that hold the points, or come close to it, and where in them: (Places, (p, 3) mm)."""
     points = np.atleast_2d(np.asarray(points_mm, float))
     near = heart.middles.query(points, k=min(64, len(heart.tetrahedra)))[1]      # (p, 64)
     corners = heart.tetrahedra[near]                                             # (p, 64, 4)
@@ -92,9 +110,4 @@ def find_places(heart: Heart, points_mm) -> Places:
     pick = np.arange(len(points)), best
     inside = np.maximum(share[pick], 0)
     inside /= inside.sum(axis=1, keepdims=True)
-    gap = np.linalg.norm(np.einsum("pc,pci->pi", inside, heart.nodes_mm[corners[pick]]) - points, axis=1)
-    if gap.max() > CLOSE_MM:
-        place = ", ".join(f"{x:.1f}" for x in points[gap.argmax()])
-        raise DataError(f"The place ({place}) mm lies outside the muscle of this heart. Choose one inside the wall; "
-                        "points.lv_place and points.rv_place find some.")
-    return Places(points, corners[pick], inside)
+    return Places(points, corners[pick], inside), np.einsum("pc,pci->pi", inside, heart.nodes_mm[corners[pick]])
