@@ -69,7 +69,7 @@ def test_report_has_its_table_and_every_figure(tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "compare", lambda step_mm: compare(
         (7, 6, 4), step_mm, sites=(((2, 2, 0), 1, 0),), duration_ms=45))
     monkeypatch.setattr(validation_figures, "SHOWN", ("normal", "LBBB"))
-    folder = validation.make_report(tmp_path / "report", hearts=2, cases=10, wedge_steps_mm=(0.5,),
+    folder = validation.make_report(tmp_path / "report", hearts=2, cases=20, wedge_steps_mm=(0.5,),
                                     heart_steps_mm=(3.0,), workers=1, progress=False)
     found = {path.name for path in folder.iterdir()}
     assert {"report.md", "report.csv", "by_kind.png", "r_wave_growth.png", "t_waves.png", "leads_beside_published.png",
@@ -78,7 +78,7 @@ def test_report_has_its_table_and_every_figure(tmp_path, monkeypatch):
     table = pd.read_csv(folder / "report.csv")
     assert table.found.notna().all() and len(table) > 35
     text = (folder / "report.md").read_text()
-    assert "QRS" in text and text.count("\n| ") > 45 and "20 beats of 2 virtual hearts" in text
+    assert "QRS" in text and text.count("\n| ") > 45 and "40 beats of 2 virtual hearts" in text
     verdicts = table.set_index("what").as_expected
     assert verdicts["monodomain: activation error of the eikonal model, ms"]
     assert verdicts["normal: median QRS, ms"] and verdicts["LBBB: median QRS, ms"]

@@ -216,5 +216,5 @@ def _as_text(table, wedge, mesh, population):
 
 
 def _markdown(table):
-    lines = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
+    lines = [list(table.columns), ["---"] * table.shape[1], *table.map(str).to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
