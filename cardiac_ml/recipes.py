@@ -38,7 +38,7 @@ class AugmentBeats:
         return (beats + self.noise * normal(rows, samples)).clamp(min=1e-3) * inside, labels
 
 
-def heartbeat_recipe(train, valid=None, *, epochs=20, seed=0, trained=None, network=None, **options):
+def heartbeat_recipe(train, valid=None, *, epochs=28, seed=0, trained=None, network=None, **options):
     """Train a heartbeat classifier on ``train`` and keep the epoch that does best on ``valid`` (both ``Heartbeats``).
 
     Without ``valid`` it learns from all rows and keeps the last weights. ``trained``: a network for other classes whose
