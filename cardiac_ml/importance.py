@@ -1,0 +1,145 @@
+"""Which leads matter? Exact Shapley values of a game whose players are leads (or groups of leads).
+
+A game says what every set of players is worth, more being better: an array ``worth`` of shape (..., 2**n), where bit k of
+the position says whether player k takes part. ``worth[..., 0]`` is what is known without any lead, ``worth[..., -1]``
+with all. The Shapley value of a player is what it adds when players come in one by one, averaged over all orders of
+arrival (L. S. Shapley, A value for n-person games, 1953). All sums are exact: eight leads make 256 sets, twelve 4096.
+
+The functions are linear in ``worth``: values of the mean are means of the values, record by record.
+"""
+from math import comb, factorial
+
+import numpy as np
+
+from cardiac_ml.files import DataError
+
+
+def number_of_players(worth):
+    """n, from the 2**n sets."""
+    sets = np.shape(worth)[-1] if np.ndim(worth) else 0
+    if sets < 2 or sets & (sets - 1):
+        raise DataError(f"A game of n players has 2**n sets along its last axis; found shape {np.shape(worth)}.")
+    return sets.bit_length() - 1
+
+
+def members(players):
+    """(2**n, n) True where the player takes part in the set of that position."""
+    return (np.arange(2 ** players)[:, None] >> np.arange(players)) & 1 == 1
+
+
+def position(chosen):
+    """Where a set stands: the players' numbers -> its place along the last axis of ``worth``."""
+    return sum(1 << int(player) for player in set(chosen))
+
+
+def shapley(worth):
+    """Exact Shapley values: (..., 2**n) -> (..., n). They add up to ``worth[..., -1] - worth[..., 0]``."""
+    worth, n = np.asarray(worth, dtype=float), number_of_players(worth)
+    inside = members(n)
+    size = inside.sum(axis=1)
+    orders = np.array([factorial(k) * factorial(n - k - 1) / factorial(n) for k in range(n)])
+    weight = np.empty((2 ** n, n))  # of each set in each player's value: with it, or without it
+    for player in range(n):
+        weight[:, player] = np.where(inside[:, player], orders[size - 1], -orders[np.minimum(size, n - 1)])
+    return worth @ weight
+
+
+def interactions(worth):
+    """What two players add together beyond what each adds alone, averaged likewise: (..., 2**n) -> (..., n, n).
+
+    Positive: they complement each other. Negative: one stands in for the other. The diagonal is 0. (The Shapley
+    interaction index: M. Grabisch and M. Roubens, International Journal of Game Theory 28:547, 1999.)
+    """
+    worth, n = np.asarray(worth, dtype=float), number_of_players(worth)
+    result = np.zeros((*worth.shape[:-1], n, n))
+    inside = members(n)
+    for a in range(n):
+        for b in range(a + 1, n):
+            without = np.flatnonzero(~inside[:, a] & ~inside[:, b])
+            size = inside[without].sum(axis=1)
+            weight = np.array([1 / ((n - 1) * comb(n - 2, k)) for k in size])
+            both, first, second = (worth[..., without | bits] for bits in (1 << a | 1 << b, 1 << a, 1 << b))
+            result[..., a, b] = result[..., b, a] = (both - first - second + worth[..., without]) @ weight
+    return result
+
+
+def grouped(worth, groups):
+    """The game whose players are groups of players: ``groups`` holds lists of numbers, each player in one of them."""
+    n = number_of_players(worth)
+    flat = sorted(player for group in groups for player in group)
+    if flat != list(range(n)):
+        raise DataError(f"Each of the {n} players belongs to one group; these groups hold {flat}.")
+    chosen = members(len(groups)) @ np.array([position(group) for group in groups])
+    return np.asarray(worth)[..., chosen]
+
+
+def best_sets(worth):
+    """The best set of every size: a list of (players' numbers, worth), for 0 .. n players. ``worth`` is (2**n,)."""
+    worth, n = np.asarray(worth, dtype=float), number_of_players(worth)
+    inside = members(n)
+    best = []
+    for size in range(n + 1):
+        sets = np.flatnonzero(inside.sum(axis=1) == size)
+        winner = sets[worth[sets].argmax()]
+        best.append((np.flatnonzero(inside[winner]).tolist(), float(worth[winner])))
+    return best
+
+
+def sampled(worth, orders, seed=0):
+    """What each player added in random orders of arrival: (2**n,) -> (orders, n). Their mean estimates ``shapley``.
+
+    This is how it is done where the sets are too many to look at all; the error falls with the root of ``orders``.
+    """
+    worth, n = np.asarray(worth, dtype=float), number_of_players(worth)
+    arrival = np.argsort(np.random.default_rng(seed).random((orders, n)), axis=1)
+    present = np.cumsum(1 << arrival, axis=1)
+    gains = np.diff(worth[np.concatenate([np.zeros((orders, 1), int), present], axis=1)], axis=1)
+    added = np.empty((orders, n))
+    np.put_along_axis(added, arrival, gains, axis=1)
+    return added
+
+
+# ---- uncertainty ----
+
+def redrawn(patients, draws, seed=0):
+    """How often each record counts when patients are drawn with replacement: (draws, records) of whole numbers."""
+    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    return times[:, owner]
+
+
+def mean_values(worth, patients, draws=500, level=0.9, seed=0):
+    """Shapley values of a population, with intervals over patients: (n,) mean, (n,) from, (n,) to.
+
+    ``worth`` is (records, 2**n), or (seeds, records, 2**n): then each draw also takes one of the trained networks.
+    """
+    values = shapley(worth)
+    values = values[None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.shape[1] != len(patients):
+        raise DataError(f"worth is (records, sets) or (seeds, records, sets) for {len(patients)} records; found "
+                        f"{np.shape(worth)}.")
+    counts = redrawn(patients, draws, seed)
+    network = np.random.default_rng([seed, 1]).integers(len(values), size=draws)
+    means = np.stack([count @ values[k] / count.sum() for count, k in zip(counts, network)])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return values.mean(axis=(0, 1)), low, high
+
+
+# ---- scores that a set of leads can be worth ----
+
+def log_likelihood(label, probability):
+    """What one record's answer is worth: log of the probability of its class. (..., records, classes) -> (..., records)."""
+    chosen = np.take_along_axis(probability, np.broadcast_to(label[:, None], probability.shape[:-1] + (1,)), axis=-1)
+    return np.log(np.maximum(chosen[..., 0], 1e-12))
+
+
+def auroc_of_sets(positive, score):
+    """Area under the ROC curve of every set: (records,) True or False and (sets, records) -> (sets,). Ties count half."""
+    from scipy.stats import rankdata
+    positive = np.asarray(positive, dtype=bool)
+    yes, no = positive.sum(), (~positive).sum()
+    if not (yes and no):
+        raise DataError(f"An AUROC needs records with and without the class; here {yes} have it and {no} have not.")
+    ranks = rankdata(score, axis=-1)
+    return (ranks[..., positive].sum(axis=-1) - yes * (yes + 1) / 2) / (yes * no)
