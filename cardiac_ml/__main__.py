@@ -205,6 +205,8 @@ def _add_results(commands):
     parser.add_argument("--records", type=Path, help="folder of raw MIT-BIH records to learn from, for --split patients")
     parser.add_argument("--test-records", type=Path, help="folder of records to test on (default: cross-validation)")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--hearts", type=int, default=None, help="virtual hearts, where those are used")
+    parser.add_argument("--epochs", type=int, default=None, help="for the networks (default: as in the notebooks)")
     parser.add_argument("--out", type=Path, default=None, help="default: RESULTS.md, or only the screen for one task")
     parser.set_defaults(run=_results)
 

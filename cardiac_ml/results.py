@@ -2,6 +2,7 @@
 
     python -m cardiac_ml results              all tasks, written to RESULTS.md
     python -m cardiac_ml results --task 3     one task, on the screen
+    python -m cardiac_ml results --task 3 --hearts 200 --epochs 60 --seeds 1        more virtual hearts (half an hour)
     python -m cardiac_ml results --task 2 --split patients --records FOLDER     raw MIT-BIH records, new patients
 
 Real files are used where they are, virtual data elsewhere; the table says which. Networks are trained once per seed: the
@@ -45,7 +46,7 @@ def main(options):
         cross_validate(options.images)  # prints its table
         return
     tasks = [options.task] if options.task else list(EPOCHS)
-    rows = [row for task in tasks for row in ROWS[task](task, range(options.seeds))]
+    rows = [row for task in tasks for row in ROWS[task](task, range(options.seeds), options.epochs, options.hearts)]
     text = as_markdown(rows)
     print(text)
     out = options.out or (ROOT / "RESULTS.md" if options.task is None else None)
@@ -75,26 +76,26 @@ def _timed(function):
     return function(), time.perf_counter() - start
 
 
-def _epochs(task, source):
-    return (EPOCHS if "virtual" in source else REAL_EPOCHS)[task]
+def _epochs(task, source, wanted):
+    return wanted or (EPOCHS if "virtual" in source else REAL_EPOCHS)[task]
 
 
-def _beats(task):
+def _beats(task, hearts):
     """Training and test heartbeats of task 1 or 2, and the name of the metric."""
     from cardiac_ml import heartbeats
     if task == "2":
-        return *heartbeats.load_mitbih(), "macro-F1"
-    data = heartbeats.load_ptb()
+        return *heartbeats.load_mitbih(virtual_hearts=hearts), "macro-F1"
+    data = heartbeats.load_ptb(virtual_hearts=hearts)
     rest, test = heartbeats.split_test(data)
     return data[rest], data[test], "balanced accuracy"
 
 
-def heartbeat_rows(task, seeds):
+def heartbeat_rows(task, seeds, epochs=None, hearts=None):
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
 
     from cardiac_ml import heartbeats, metrics, recipes
-    train, test, metric = _beats(task)
+    train, test, metric = _beats(task, hearts)
     common = np.bincount(train.label).argmax()
     score, source = metrics.CLASSIFICATION[metric], train.source
 
@@ -110,18 +111,18 @@ def heartbeat_rows(task, seeds):
     for seed in seeds:
         kept, held_out = heartbeats.split_stratified(train, fraction=0.1, seed=seed)
         fitted, took = _timed(lambda: recipes.heartbeat_recipe(train[kept], train[held_out], seed=seed,
-                                                               epochs=_epochs(task, source), progress=False))
+                                                               epochs=_epochs(task, source, epochs), progress=False))
         predictions.append(recipes.heartbeat_probabilities(fitted.model, test.beats))
         seconds += took / len(seeds)
     yield row("network", predictions, seconds, sum(p.numel() for p in fitted.model.parameters()))
 
 
-def heart_rows(task, seeds):
+def heart_rows(task, seeds, epochs=None, hearts=None):
     from sklearn.linear_model import Ridge
     from sklearn.neighbors import KNeighborsRegressor
 
     from cardiac_ml import heart_metrics, heart_recipes, intracardiac, leads
-    data = intracardiac.load()
+    data = intracardiac.load(virtual_hearts=hearts or 30)
     split = intracardiac.split_by_heart(data.table)
     maps, ecg = data.activation_ms, data.ecg_mv
     template = heart_recipes.Template().fit(data.voltage_mv[split.train], maps[split.train]) if task == "4" else None
@@ -145,7 +146,7 @@ def heart_rows(task, seeds):
     recipe = heart_recipes.activation_recipe if task == "3" else heart_recipes.voltage_recipe
     answers, seconds = [], 0.0
     for seed in seeds:
-        fitted, took = _timed(lambda: recipe(data, split, epochs=_epochs(task, data.source), seed=seed, progress=False))
+        fitted, took = _timed(lambda: recipe(data, split, epochs=_epochs(task, data.source, epochs), seed=seed, progress=False))
         answers.append(heart_recipes.predict_activation(fitted.model, ecg[split.test])[0] if task == "3" else
                        heart_recipes.predict_voltage(fitted.model, ecg[split.test]))
         seconds += took / len(seeds)
