@@ -177,6 +177,13 @@ def maps(mesh, points, values: dict, cmap: str = ACTIVATION, views=("anterior", 
     return figure
 
 
+def draw_map(ax, mesh, points, values, cmap: str = ACTIVATION, view="anterior", pixels: int = 340) -> None:
+    """One map (75,) in one view, into a figure of your own."""
+    skin, (side,) = Skin(mesh, points), known_views((view,))
+    picture, = skin.rasters((side,), pixels)
+    show_panel(ax, painted_map(picture, *skin.spread(values), cmap, scale([values]), 10 if cmap == ACTIVATION else None), side)
+
+
 def comparison(mesh, points, truth, predicted, views=("anterior", "inferior"), pixels: int = 340):
     """Truth beside prediction beside error: activation (75,) each in ms, a row a view, bull's-eyes below."""
     skin, views = Skin(mesh, points), known_views(views)

@@ -21,7 +21,7 @@ def bars(names, mean, low=None, high=None, unit="", ax=None):
     return ax
 
 
-def lead_by_class(table, rows, columns, unit="", ax=None):
+def lead_by_class(table, rows, columns, unit="", ax=None, digits=2):
     """A heat map (rows, columns) with its numbers, blue for what helps and red for what misleads."""
     table = np.asarray(table)
     ax = ax or plt.subplots(figsize=(0.75 * len(columns) + 2.6, 0.45 * len(rows) + 1.1), layout="constrained")[1]
@@ -31,7 +31,7 @@ def lead_by_class(table, rows, columns, unit="", ax=None):
     ax.set_yticks(range(len(rows)), rows)
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
+            ax.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=8,
                     color="white" if abs(value) > 0.6 * largest else "black")
     ax.figure.colorbar(image, ax=ax, label=unit, shrink=0.9)
     return ax

@@ -51,14 +51,17 @@ class LeadSubsetNet(nn.Module):
 class HideLeads:
     """Hides leads of a minibatch: how many stay is uniform from none to all, which ones is chance. Called by ``fit``.
 
-    ``stay``: the numbers of the leads that always stay, and no others; for a network of one set only.
+    ``stay``: the numbers of the leads that always stay, and no others; for a network of one set only. ``noise_mv``: what
+    ``noisy`` adds to the leads, drawn anew each time.
     """
 
-    def __init__(self, stay=None):
-        self.stay = stay
+    def __init__(self, stay=None, noise_mv=0.0):
+        self.stay, self.noise_mv = stay, noise_mv
 
     def __call__(self, ecg_mv, target, generator=None):
         cases, leads, _ = ecg_mv.shape
+        for size in (ecg_mv.shape, (cases, leads, 1)) if self.noise_mv else ():
+            ecg_mv = ecg_mv + self.noise_mv * torch.randn(size, generator=generator, device=ecg_mv.device)
         if self.stay is not None:
             stays = torch.zeros(cases, leads, dtype=torch.bool, device=ecg_mv.device)
             stays[:, list(self.stay)] = True
@@ -69,23 +72,32 @@ class HideLeads:
         return ecg_mv.masked_fill(~stays[:, :, None], torch.nan), target
 
 
+def noisy(ecg_mv, noise_mv, seed=0):
+    """ECGs (cases, leads, time) of poor contact: noise at every step, and an offset of each lead, of this size."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=ecg_mv.shape) + rng.normal(size=(*ecg_mv.shape[:2], 1))
+    return (ecg_mv + noise_mv * noise).astype(np.float32)
+
+
 def known_l1(output, target):
     """Mean absolute error over the targets that are known; NaN is left out."""
     known = torch.isfinite(target)
     return ((output - torch.where(known, target, 0)).abs() * known).sum() / known.sum().clamp(min=1)
 
 
-def subset_recipe(ecg_mv, target, *, classes=None, stay=None, epochs=40, seed=0, width=32, **options):
+def subset_recipe(ecg_mv, target, *, classes=None, stay=None, noise_mv=0.0, epochs=40, seed=0, width=32,
+                  **options):
     """Train a LeadSubsetNet on ECGs (cases, leads, time) and class numbers, or numbers (cases, outputs) to predict.
 
-    ``classes``: how many there are; None for numbers. ``stay``: train on this one set of leads. Returns what ``fit`` does.
+    ``classes``: how many there are; None for numbers. ``stay``: train on this one set of leads. ``noise_mv``: learn from
+    ECGs as ``noisy`` as that. Returns what ``fit`` does.
     """
     target = np.asarray(target)
     torch.manual_seed(seed)
     model = LeadSubsetNet(ecg_mv.shape[1], classes or target.shape[1], width)
-    model.fit_scaling(ecg_mv, None if classes else target)
+    model.fit_scaling(noisy(ecg_mv, noise_mv, seed), None if classes else target)
     settings = dict(loss=CrossEntropy() if classes else known_l1, epochs=epochs, batch_size=64, learning_rate=4e-3,
-                    weight_decay=0.05, average=0.995, augment=HideLeads(stay), seed=seed) | options
+                    weight_decay=0.05, average=0.995, augment=HideLeads(stay, noise_mv), seed=seed) | options
     return fit(model, (ecg_mv, target if classes else target.astype(np.float32)), None, **settings)
 
 

@@ -61,6 +61,16 @@ def test_hidden_leads_are_uniform_in_number():
     assert torch.isfinite(kept[:, :, 0]).all(dim=0).tolist() == [False, True, False, True, False]
 
 
+def test_noise_is_of_the_given_size_and_drawn_anew():
+    ecg = np.zeros((200, 4, 50), np.float32)
+    made = lead_subsets.noisy(ecg, 0.5)
+    assert made.std() == pytest.approx(0.5 * np.sqrt(2), rel=0.05) and made.dtype == np.float32
+    assert made.mean(axis=2).std() == pytest.approx(0.5, rel=0.1)
+    hide, generator = lead_subsets.HideLeads(range(4), noise_mv=0.5), torch.Generator().manual_seed(0)
+    first, second = (hide(torch.from_numpy(ecg), None, generator)[0] for _ in range(2))
+    assert first.std() == pytest.approx(0.5 * np.sqrt(2), rel=0.05) and not torch.equal(first, second)
+
+
 def test_what_is_hidden_cannot_be_seen(planted):
     model, ecg, _ = planted
     other = ecg[:5].copy()

@@ -222,8 +222,8 @@ axes[2].set(xlabel="true ratio", ylabel="found")
 figure.tight_layout()
 
 # %% [markdown]
-# The upper edge is the worst: no line is to be seen where the heart ends and the great vessels begin. On real pictures, people disagree there
-# as well.
+# The lower edge is the worst: the diaphragm hides it. On real pictures the upper one is as hard, since no line is to be seen where the heart ends and
+# the great vessels begin. People disagree there as well.
 #
 # **Exercise 4.** Box A is x 0..10, y 0..10; box B is x 5..15, y 0..10. What is their IoU?
 
