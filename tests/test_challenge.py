@@ -4,6 +4,8 @@ import pytest
 from cardiac_ml import challenge, intracardiac, scoring, submission
 from cardiac_ml.files import DataError
 
+SEED = 987_654_321_012  # long, so that no other number holds it by chance
+
 
 def made_heartbeats(seed=0, **_):
     """The four files of the heartbeat simulator, with noise in place of beats: eight patients."""
@@ -22,7 +24,7 @@ def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("challenge") / "made"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(challenge.beats, "simulate_heartbeats", made_heartbeats)
-        return challenge.make_challenge(out, seed=5, hearts=3, test_hearts=1, cases=2, workers=1)
+        return challenge.make_challenge(out, seed=SEED, hearts=3, test_hearts=1, cases=2, workers=1)
 
 
 def test_the_public_part_trains_and_the_private_part_scores(made, tmp_path):
@@ -47,6 +49,16 @@ def test_nothing_in_the_public_part_tells_the_truth(made):
     assert not any(heart in public_text for heart in {f"volunteer.{group}" for group in truth.group})
     with np.load(public / "test_task_1.npz") as given:
         assert given["inputs"].shape[1] == 187  # the 188th column is the answer
+
+
+def test_the_seed_is_nowhere_in_the_public_part(made):
+    """Whoever knows it makes the same hearts again, and with them every answer."""
+    public, _ = made
+    texts = [path for path in public.rglob("*") if path.is_file() and path.suffix not in (".npy", ".npz")]
+    assert any(path.name == "cases.csv" for path in texts)
+    for path in texts:
+        assert str(SEED) not in path.read_text(encoding="utf-8"), path
+        assert "seed" not in path.read_text(encoding="utf-8").splitlines()[0].lower().split(","), path
 
 
 def test_the_ecg_belongs_to_its_id(made):
