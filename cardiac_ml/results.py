@@ -5,11 +5,16 @@
     python -m cardiac_ml results --task 3 --hearts 200 --epochs 60 --seeds 1        more virtual hearts (half an hour)
     python -m cardiac_ml results --task 2 --split patients --records FOLDER     raw MIT-BIH records, new patients
 
-Real files are used where they are, virtual data elsewhere; the table says which. Networks are trained once per seed: the
-score is the mean over seeds and its spread (standard deviation).
+Real files are used where they are, virtual data elsewhere; the table says which. Networks are trained once per seed:
+the score is the mean over seeds and its spread (standard deviation). Finished rows are kept in runs/results.json, so
+that an interrupted call goes on where it stopped; a change of the code or the options measures anew.
 """
+import hashlib
+import json
 import platform
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +23,7 @@ from cardiac_ml.files import ROOT, DataError, written_whole
 
 EPOCHS = {"1": 8, "2": 10, "3": 100, "4": 30}  # as in the notebooks
 REAL_EPOCHS = {"1": 28, "2": 28, "3": 80, "4": 30}
+KEPT = ROOT / "runs" / "results.json"
 
 
 class Row(NamedTuple):
@@ -29,6 +35,15 @@ class Row(NamedTuple):
     seconds: float
     parameters: int
     source: str
+    command: str
+
+
+class Baselines(NamedTuple):
+    """What a task is measured on, and its models: name -> function that returns (answers, seconds, parameters)."""
+    metric: str
+    score: Callable  # of one answer
+    source: str
+    models: dict
 
 
 def main(options):
@@ -46,111 +61,158 @@ def main(options):
         cross_validate(options.images)  # prints its table
         return
     tasks = [options.task] if options.task else list(EPOCHS)
-    rows = [row for task in tasks for row in ROWS[task](task, range(options.seeds), options.epochs, options.hearts)]
-    text = as_markdown(rows)
+    text = as_markdown([row for task in tasks for row in rows_of(task, options)])
     print(text)
     out = options.out or (ROOT / "RESULTS.md" if options.task is None else None)
     if out is not None:
+        made = "".join(f" --{name} {value}" for name, value in wishes(options).items())
         with written_whole(out, "w") as file:
-            file.write(f"# Results\n\nMade by `python -m cardiac_ml results --seeds {options.seeds}` on {machine()}.\n\n{text}")
+            file.write(f"# Results\n\nMade by `python -m cardiac_ml results{made}` on {machine()}. Seconds are those of\n"
+                       f"training, for one seed.\n\n{text}")
+
+
+def rows_of(task, options, keep=KEPT):
+    """The rows of one task, measured or, where an earlier call with the same code and options did that, read."""
+    baselines = BASELINES[task](task, options)
+    command = "python -m cardiac_ml results --task " + task + "".join(
+        f" --{name} {value}" for name, value in wishes(options).items())
+    for model, measure in baselines.models.items():
+        key = " | ".join([command, model, baselines.source, machine(), code_print()])
+        finished = read_kept(keep)
+        if key not in finished:
+            print(f"task {task}, {model} ...", flush=True)
+            answers, seconds, parameters = measure()
+            finished[key] = Row(task, model, baselines.metric, [float(baselines.score(answer)) for answer in answers],
+                                seconds, parameters, baselines.source, command)
+            with written_whole(keep, "w") as file:
+                json.dump(finished, file, indent=1)
+        yield Row(*finished[key])
+
+
+def read_kept(path):
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def wishes(options):
+    """The options that change the numbers, as far as they were given."""
+    wanted = {name: getattr(options, name) for name in ("seeds", "hearts", "epochs")}
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def code_print():
+    """Changes with every line of the package."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "cardiac_ml").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def as_markdown(rows):
-    lines = ["| task | model | metric | score | seconds | parameters | data |", "|" + " --- |" * 7]
+    lines = ["| task | model | metric | score | seconds | parameters | data | command |", "|" + " --- |" * 8]
     for row in rows:
         spread = f" ± {np.std(row.scores):.3f}" if len(row.scores) > 1 else ""
-        lines.append(f"| {row.task} | {row.model} | {row.metric} | {np.mean(row.scores):.3f}{spread} | {row.seconds:.0f} | "
-                     f"{row.parameters or ''} | {row.source} |")
+        lines.append(f"| {row.task} | {row.model} | {row.metric} | {np.mean(row.scores):.3f}{spread} | "
+                     f"{row.seconds:.0f} | {row.parameters or ''} | {row.source} | `{row.command}` |")
     return "\n".join(lines) + "\n"
 
 
 def machine():
     import torch
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+
+    from cardiac_ml.devices import usable_cores
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{usable_cores()} CPU threads"
     return f"{platform.machine()}, {device}, Python {platform.python_version()}, torch {torch.__version__}"
 
 
-def _timed(function):
-    """(result, seconds)"""
-    start = time.perf_counter()
-    return function(), time.perf_counter() - start
+# ---- the models ----
+
+def always(answer):
+    return lambda: ([answer], 0.0, 0)
 
 
-def _epochs(task, source, wanted):
+def fitted(model, inputs, targets, answer):
+    """A scikit-learn model: ``answer`` is what it says after it was fitted."""
+    def measure():
+        start = time.perf_counter()
+        model.fit(inputs, targets)
+        return [answer(model)], time.perf_counter() - start, 0
+    return measure
+
+
+def trained(recipe, answer, seeds):
+    """A network, once for each seed: ``recipe`` of the seed returns what ``fit`` returns."""
+    def measure():
+        start, answers = time.perf_counter(), []
+        for seed in range(seeds):
+            model = recipe(seed).model
+            answers.append(answer(model))
+        return answers, (time.perf_counter() - start) / seeds, sum(weights.numel() for weights in model.parameters())
+    return measure
+
+
+def epochs_of(task, source, wanted):
     return wanted or (EPOCHS if "virtual" in source else REAL_EPOCHS)[task]
 
 
-def _beats(task, hearts):
-    """Training and test heartbeats of task 1 or 2, and the name of the metric."""
-    from cardiac_ml import heartbeats
-    if task == "2":
-        return *heartbeats.load_mitbih(virtual_hearts=hearts), "macro-F1"
-    data = heartbeats.load_ptb(virtual_hearts=hearts)
-    rest, test = heartbeats.split_test(data)
-    return data[rest], data[test], "balanced accuracy"
-
-
-def heartbeat_rows(task, seeds, epochs=None, hearts=None):
+def heartbeat_baselines(task, options):
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
 
     from cardiac_ml import heartbeats, metrics, recipes
-    train, test, metric = _beats(task, hearts)
+    if task == "2":
+        (train, test), metric = heartbeats.load_mitbih(virtual_hearts=options.hearts), "macro-F1"
+    else:
+        data, metric = heartbeats.load_ptb(virtual_hearts=options.hearts), "balanced accuracy"
+        train, test = (data[rows] for rows in heartbeats.split_test(data))
     common = np.bincount(train.label).argmax()
-    score, source = metrics.CLASSIFICATION[metric], train.source
 
-    def row(model, predictions, seconds, parameters=0):
-        return Row(task, model, metric, [score(test.label, p) for p in predictions], seconds, parameters, source)
-
-    yield row(f"always {train.classes[common]}", [np.eye(len(train.classes))[np.full(len(test), common)]], 0)
-    for name, model in (("logistic regression", LogisticRegression(max_iter=300)),
-                        ("random forest", RandomForestClassifier(200, min_samples_leaf=2, n_jobs=-1, random_state=0))):
-        _, seconds = _timed(lambda: model.fit(train.beats, train.label))
-        yield row(name, [model.predict_proba(test.beats)], seconds)
-    predictions, seconds = [], 0.0
-    for seed in seeds:
+    def recipe(seed):
         kept, held_out = heartbeats.split_stratified(train, fraction=0.1, seed=seed)
-        fitted, took = _timed(lambda: recipes.heartbeat_recipe(train[kept], train[held_out], seed=seed,
-                                                               epochs=_epochs(task, source, epochs), progress=False))
-        predictions.append(recipes.heartbeat_probabilities(fitted.model, test.beats))
-        seconds += took / len(seeds)
-    yield row("network", predictions, seconds, sum(p.numel() for p in fitted.model.parameters()))
+        return recipes.heartbeat_recipe(train[kept], train[held_out], seed=seed, progress=False,
+                                        epochs=epochs_of(task, train.source, options.epochs))
+
+    classical = {"logistic regression": LogisticRegression(max_iter=300),
+                 "random forest": RandomForestClassifier(200, min_samples_leaf=2, n_jobs=-1, random_state=0)}
+    return Baselines(metric, lambda chances: metrics.CLASSIFICATION[metric](test.label, chances), train.source, {
+        f"always {train.classes[common]}": always(np.eye(len(train.classes))[np.full(len(test), common)]),
+        **{name: fitted(model, train.beats, train.label, lambda model: model.predict_proba(test.beats))
+           for name, model in classical.items()},
+        "network": trained(recipe, lambda model: recipes.heartbeat_probabilities(model, test.beats), options.seeds)})
 
 
-def heart_rows(task, seeds, epochs=None, hearts=None):
+def heart_baselines(task, options):
     from sklearn.linear_model import Ridge
     from sklearn.neighbors import KNeighborsRegressor
 
     from cardiac_ml import heart_metrics, heart_recipes, intracardiac, leads
-    data = intracardiac.load(virtual_hearts=hearts or 30)
-    split = intracardiac.split_by_heart(data.table)
-    maps, ecg = data.activation_ms, data.ecg_mv
-    template = heart_recipes.Template().fit(data.voltage_mv[split.train], maps[split.train]) if task == "4" else None
-    target = np.asarray((maps if task == "3" else data.voltage_mv)[split.test])
-    score, metric = (heart_metrics.mae_ms, "MAE (ms)") if task == "3" else (heart_metrics.mae_mv, "MAE (mV)")
-    mean_map = np.nanmean(maps[split.train], axis=0)
+    data = intracardiac.load(virtual_hearts=options.hearts or 30)
+    split, maps, ecg = intracardiac.split_by_heart(data.table), data.activation_ms, data.ecg_mv
     flat = leads.independent(ecg)[:, :, ::4].reshape(len(ecg), -1)
+    mean_map = np.nanmean(maps[split.train], axis=0)
+    known = np.where(np.isnan(maps), mean_map, maps)[split.train]
+    classical = {"ridge": Ridge(alpha=30.0), "nearest neighbours": KNeighborsRegressor(5, weights="distance")}
+    if task == "3":
+        truth, metric, score = maps[split.test], "MAE (ms)", heart_metrics.mae_ms
+        trivial, answer = np.tile(mean_map, (len(truth), 1)), lambda times: times
+        recipe = heart_recipes.activation_recipe
 
-    def row(model, answers, seconds, parameters=0):
-        return Row(task, model, metric, [score(target, a) for a in answers], seconds, parameters, data.source)
-
-    def from_times(times):
-        return times if task == "3" else template.predict(times)
-
-    trivial = np.tile(mean_map, (len(target), 1)) if task == "3" else [np.mean(data.voltage_mv[split.train], axis=0)] * len(target)
-    yield row("mean", [np.asarray(trivial)], 0)
-    filled = np.where(np.isnan(maps), mean_map, maps)[split.train]
-    for name, model in (("ridge", Ridge(alpha=30.0)), ("nearest neighbours", KNeighborsRegressor(5, weights="distance"))):
-        _, seconds = _timed(lambda: model.fit(flat[split.train], filled))
-        yield row(name, [from_times(model.predict(flat[split.test]))], seconds)
-    recipe = heart_recipes.activation_recipe if task == "3" else heart_recipes.voltage_recipe
-    answers, seconds = [], 0.0
-    for seed in seeds:
-        fitted, took = _timed(lambda: recipe(data, split, epochs=_epochs(task, data.source, epochs), seed=seed, progress=False))
-        answers.append(heart_recipes.predict_activation(fitted.model, ecg[split.test])[0] if task == "3" else
-                       heart_recipes.predict_voltage(fitted.model, ecg[split.test]))
-        seconds += took / len(seeds)
-    yield row("network", answers, seconds, sum(p.numel() for p in fitted.model.parameters()))
+        def ask(model, ecg):
+            return heart_recipes.predict_activation(model, ecg)[0]
+    else:
+        truth, metric, score = np.asarray(data.voltage_mv[split.test]), "MAE (mV)", heart_metrics.mae_mv
+        template = heart_recipes.Template().fit(data.voltage_mv[split.train], maps[split.train])
+        trivial = np.broadcast_to(np.mean(data.voltage_mv[split.train], axis=0), truth.shape)
+        answer, recipe, ask = template.predict, heart_recipes.voltage_recipe, heart_recipes.predict_voltage
+    epochs = epochs_of(task, data.source, options.epochs)
+    return Baselines(metric, lambda found: score(truth, found), data.source, {
+        "mean": always(trivial),
+        **{name: fitted(model, flat[split.train], known, lambda model: answer(model.predict(flat[split.test])))
+           for name, model in classical.items()},
+        "network": trained(lambda seed: recipe(data, split, epochs=epochs, seed=seed, progress=False),
+                           lambda model: ask(model, ecg[split.test]), options.seeds)})
 
 
-ROWS = {"1": heartbeat_rows, "2": heartbeat_rows, "3": heart_rows, "4": heart_rows}
+BASELINES = {"1": heartbeat_baselines, "2": heartbeat_baselines, "3": heart_baselines, "4": heart_baselines}

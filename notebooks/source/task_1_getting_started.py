@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from cardiac_ml import heartbeats, metrics, plots, recipes, saliency
+from cardiac_ml import heartbeats, metrics, plots, recipes, saliency, scoring, submission
 from cardiac_ml.exercises import check
 
 # %% [markdown]
@@ -190,7 +190,16 @@ for name, start in {"from nothing": None, "from task 2": teacher.model}.items():
     print(f"200 beats, {name}: balanced accuracy {results[name]:.3f}")
 
 # %% [markdown]
-# ## 9. What is real and what is virtual
+# ## 9. A submission
+#
+# The predictions for the test beats, in the form that `python -m cardiac_ml score submission_task_1.npz` takes. It prints the same scores, with intervals:
+
+# %%
+truth = scoring.truth_of_beats(1, data, heartbeats.split_test(data)[1])
+print(submission.write_submission("submission_task_1.npz", 1, truth.ids, scores["network"], team="me"))
+
+# %% [markdown]
+# ## 10. What is real and what is virtual
 #
 # On virtual beats training and test come from the same simulator: whatever it leaves out, both leave out. A score here says that the method works, not
 # that it would work on patients. On the real file, patients are mixed between the piles, so that score is too good as well.
