@@ -200,6 +200,7 @@ def _add_results(commands):
     parser = commands.add_parser("results", help="rerun the table of baselines and write RESULTS.md")
     parser.add_argument("--task", choices=("1", "2", "3", "4", "xray"), default=None, help="one task only")
     parser.add_argument("--images", type=Path, help="folder of chest X-rays with boxes.csv, for --task xray")
+    parser.add_argument("--test-images", type=Path, help="such a folder to test on (default: cross-validation)")
     parser.add_argument("--split", choices=("patients",), default=None,
                         help="for --task 2: whole records of raw MIT-BIH data are held out (needs --records)")
     parser.add_argument("--records", type=Path, help="folder of raw MIT-BIH records to learn from, for --split patients")

@@ -55,10 +55,7 @@ def main(options):
         patient_results.main(options)  # prints its own table
         return
     if options.task == "xray":
-        from cardiac_ml.xray_training import cross_validate
-        if options.images is None:
-            raise DataError("--task xray needs --images FOLDER: chest X-rays with a boxes.csv.")
-        cross_validate(options.images)  # prints its table
+        xray_results(options.images, options.test_images)
         return
     tasks = [options.task] if options.task else list(EPOCHS)
     text = as_markdown([row for task in tasks for row in rows_of(task, options)])
@@ -69,6 +66,18 @@ def main(options):
         with written_whole(out, "w") as file:
             file.write(f"# Results\n\nMade by `python -m cardiac_ml results{made}` on {machine()}. Seconds are those of\n"
                        f"training, for one seed.\n\n{text}")
+
+
+def xray_results(images, test_images):
+    """Prints the table of five folds, or the scores on another folder of pictures (another hospital's, say)."""
+    from cardiac_ml import xray_training
+    if images is None:
+        raise DataError("--task xray needs --images FOLDER: chest X-rays with a boxes.csv.")
+    if test_images is None:
+        xray_training.cross_validate(images)
+        return
+    scores = xray_training.score_folder(xray_training.train_on_folder(images), test_images)
+    print("\n".join(f"{name:<20} {value:.3f}" for name, value in scores.items()))
 
 
 def rows_of(task, options, keep=KEPT):

@@ -14,6 +14,9 @@ from cardiac_ml.xray_finding import predict_sides
 from cardiac_ml.xray_model import Ensemble, HeartFinder, sides_loss
 from cardiac_ml.xray_scores import iou, mean_box, score_sides
 
+RECIPE = dict(width=32, epochs=110)  # for a few hundred real pictures
+MEMBERS = 3
+
 
 def train_heart_finder(train: CardiacDataset, *, epochs: int = 80, width: int = 24, start: HeartFinder | None = None,
                        strength: Strength = Strength(), side_views: np.ndarray | None = None, batch_size: int = 16,
@@ -51,12 +54,24 @@ def virtual_start(size: int = SIZE, *, chests: int = 400, epochs: int = 8, seed:
     return train_heart_finder(dataset, epochs=epochs, seed=seed, **training)
 
 
-def train_on_folder(folder, *, members: int = 3, size: int = SIZE, seed: int = 0, **training) -> Ensemble:
-    """Networks trained on all pictures of a folder, from different random numbers, to be asked together."""
-    dataset = load_xrays(folder, size=size)
+def train_members(dataset: CardiacDataset, start: HeartFinder | None = None, *, members: int = MEMBERS, seed: int = 0,
+                  progress: bool = True, **training) -> Ensemble:
+    """Networks trained from one start on the same pictures with other random numbers, to be asked together.
+
+    The recipe for a few hundred real pictures: starting from virtual chests, wider than the tutorial's network.
+    """
+    size = dataset.pictures.shape[-1]
+    training = RECIPE | training
+    start = start or virtual_start(size, seed=seed, width=training["width"], progress=progress)
     training.setdefault("side_views", virtual_side_views(size=size, seed=seed))
-    networks = [train_heart_finder(dataset, seed=seed + number, **training) for number in range(members)]
+    networks = [train_heart_finder(dataset, start=start, seed=seed + 10 * number, progress=progress, **training)
+                for number in range(members)]
     return with_usual_spread(Ensemble(networks).eval(), dataset.pictures)
+
+
+def train_on_folder(folder, *, size: int = SIZE, **training) -> Ensemble:
+    """``train_members`` on all pictures of a folder."""
+    return train_members(load_xrays(folder, size=size), **training)
 
 
 def score_folder(model, folder) -> dict[str, float]:
@@ -81,14 +96,14 @@ def fold_numbers(count: int, folds: int = 5, seed: int = 0) -> np.ndarray:
 
 
 def cross_validated(dataset: CardiacDataset, folds: int = 5, seed: int = 0, progress: bool = True, **training):
-    """Sides (n, 6, fractions) from a network that has not seen the picture, those of the mean box, and the folds."""
+    """Sides (n, 6, fractions) from networks that have not seen the picture, those of the mean box, and the folds."""
     fold = fold_numbers(len(dataset), folds, seed)
     network, baseline = np.empty((2, len(dataset), 6))
-    size = dataset.pictures.shape[-1]
-    training.setdefault("side_views", virtual_side_views(size=size, seed=seed))
+    width = (RECIPE | training)["width"]
+    start = virtual_start(dataset.pictures.shape[-1], seed=seed, width=width, progress=False)  # no real picture is in it
     for number in range(folds):
         started, kept, held_out = time.time(), np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        model = train_heart_finder(dataset[kept], seed=seed + number, progress=False, **training)
+        model = train_members(dataset[kept], start, seed=seed + number, progress=False, **training)
         network[held_out] = predict_sides(model, dataset[held_out].pictures).sides
         baseline[held_out] = mean_box(dataset[kept].sides)
         if progress:
