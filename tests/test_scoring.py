@@ -2,8 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies
 
-from cardiac_ml import scoring, submission
+from cardiac_ml import heart_metrics, scoring, submission
 from cardiac_ml.files import DataError
 
 
@@ -86,3 +87,29 @@ def test_scores_as_text_and_json(tmp_path):
     scores = {"MAE (ms)": scoring.Score(1.5, 1.0, 2.0)}
     assert "1.500   (1.000 .. 2.000)" in scoring.as_text(scores)
     assert json.loads(scoring.as_json(scores)) == {"MAE (ms)": {"value": 1.5, "low": 1.0, "high": 2.0}}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=strategies.data())
+def test_a_hostile_file_is_scored_or_refused_never_more(tmp_path, data):
+    truth = made_truth(1, cases=12)
+    path = tmp_path / data.draw(strategies.sampled_from(["team.npz", "team.csv"]))
+    submission.write_submission(path, 1, truth.ids, perfect(truth))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(strategies.integers(1, 6))):
+        content[data.draw(strategies.integers(0, len(content) - 1))] = data.draw(strategies.integers(0, 255))
+    path.write_bytes(bytes(content))
+    try:
+        found = scoring.score(path, truth, draws=5)
+        assert set(found) == set(scoring.metrics_of(1))
+    except DataError as error:
+        assert path.name in str(error)
+    board, refused = scoring.leaderboard(tmp_path, truth, draws=5)
+    assert len(board) + len(refused) == len(list(tmp_path.iterdir()))
+
+
+def test_a_heart_with_more_cases_weighs_more_in_the_interval_too():
+    truth = made_truth(3, cases=90)._replace(group=np.array(["v1"] * 60 + ["v2"] * 30))
+    wrong = truth.label + np.where(truth.group == "v1", 2, 5)[:, None]
+    values = scoring.resampled(heart_metrics.mae_ms, truth, wrong, draws=400)
+    assert sorted(set(values.round(3))) == [2, 3, 5], "one heart twice, both, the other twice"
