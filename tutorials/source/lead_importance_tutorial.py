@@ -213,7 +213,8 @@ for chosen in (["V1"], ["I", "II"], ["I", "II", "V2"]):
     print(f"{', '.join(chosen):<10} trained on its own {alone:6.2f}   network for all sets {mean_worth[importance.position(players)]:6.2f}")
 
 # %% [markdown]
-# Close is good enough: the values then describe the *leads*, and not the habits of one network. Where they differ much, train longer or make the network wider.
+# The one network pays for its 256 jobs, so specialists do a little better. What matters is whether it puts the sets in the same order and at similar distances: then the values describe the *leads*, and not the
+# habits of one network. Where they disagree, train longer (`EPOCHS`) or make the network wider (`width=64`).
 #
 # And the other worth one could choose: the area under the ROC curve, for one diagnosis against all others. It ranks records instead of asking for honest probabilities, and it saturates: where
 # two leads reach 0.98 already, all of them share nearly the same area.
