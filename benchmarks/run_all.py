@@ -1,4 +1,4 @@
-"""Run the benchmarks one after the other and write what they printed, with the machine, to BENCHMARKS.md.
+"""Run the benchmarks one after the other and write what they measured, as a table with the machine, to BENCHMARKS.md.
 
     python benchmarks/run_all.py [--long] [--out BENCHMARKS.md]
 
@@ -45,14 +45,16 @@ def main():
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--out", type=Path, default=ROOT / "BENCHMARKS.md")
     options = parser.parse_args()
-    parts = [f"# Benchmarks\n\nMade by `python benchmarks/run_all.py{' --long' * options.long}` on {machine()}.\n"]
+    lines = [f"# Benchmarks\n\nMade by `python benchmarks/run_all.py{' --long' * options.long}` on {machine()}.\n",
+             "| benchmark | measured | command |", "| --- | --- | --- |"]
     for title, command in (SHORT | (LONG if options.long else {})).items():
         print(f"{title} ...", flush=True)
         text = output_of(command)
         print(text, flush=True)
-        parts.append(f"## {title}\n\n`python benchmarks/{' '.join(command)}`\n\n```\n{text}\n```\n")
+        lines += [f"| {title} | {' '.join(line.split())} | `python benchmarks/{' '.join(command)}` |"
+                  for line in text.splitlines() if line.strip()]
     with written_whole(options.out, "w") as file:
-        file.write("\n".join(parts))
+        file.write("\n".join(lines) + "\n")
     print(f"Written to {options.out}")
 
 
