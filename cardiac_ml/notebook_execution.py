@@ -107,7 +107,7 @@ def interruptible(client):
     An interrupt sent to the kernel would not do: training stops at the first one and returns what it has.
     """
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(client.execute, env=kernel_environment())
+        running = pool.submit(client.execute, env=kernel_environment(), cleanup_kc=True)  # no kernel outlives its run
         try:
             while not wait([running], timeout=0.5).done:
                 pass

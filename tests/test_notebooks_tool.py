@@ -266,6 +266,19 @@ def test_a_failing_notebook_names_its_cell_and_the_others_go_on(kit, capsys):
     assert not list((kit / "notebooks").glob("*.ipynb"))  # copies only
 
 
+@pytest.mark.skipif(os.name != "posix", reason="asks for a process by its number")
+def test_no_kernel_outlives_its_notebook(kit, capsys):
+    add(kit, "task_1_made_up", "# %% tags=[\"score\"]\nimport os\nprint('process', os.getpid())")
+    outcome, = notebooks.run(["1"], out=kit / "out")
+    process = int(outcome.score.split()[1])
+    for _ in range(50):
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout.strip()
+        if not state or state.startswith("Z"):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {process} still runs: {state}")
+
+
 def test_without_notebooks_it_ends_well(kit, capsys):
     assert notebooks.main(["run"]) == 0
     assert "no notebooks" in capsys.readouterr().out
