@@ -15,7 +15,7 @@ from cardiac_ml.xray_model import Ensemble, HeartFinder, sides_loss
 from cardiac_ml.xray_scores import iou, mean_box, score_sides
 
 RECIPE = dict(width=32, epochs=110)  # for a few hundred real pictures
-MEMBERS = 3
+MEMBERS = 2  # each trains for about five minutes on one core
 
 
 def train_heart_finder(train: CardiacDataset, *, epochs: int = 80, width: int = 24, start: HeartFinder | None = None,
@@ -100,7 +100,7 @@ def cross_validated(dataset: CardiacDataset, folds: int = 5, seed: int = 0, prog
     fold = fold_numbers(len(dataset), folds, seed)
     network, baseline = np.empty((2, len(dataset), 6))
     width = (RECIPE | training)["width"]
-    start = virtual_start(dataset.pictures.shape[-1], seed=seed, width=width, progress=False)  # no real picture is in it
+    start = virtual_start(dataset.pictures.shape[-1], seed=seed, width=width, progress=False)  # it has no real picture
     for number in range(folds):
         started, kept, held_out = time.time(), np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         model = train_members(dataset[kept], start, seed=seed + number, progress=False, **training)
