@@ -254,8 +254,7 @@ for ax, pixels, *sides in zip(axes.flat, elsewhere, moved["linear"], moved["netw
 figure.suptitle("orange: linear, red: network");
 
 # %% [markdown]
-# The network has practised on just such curves, the linear model has not: this is the easiest other hospital there could be. On a real one expect clearly less. (A first small network for this task had
-# an IoU of 0.86 on real pictures of its own hospital and 0.77 on those of another.)
+# The network has practised on just such curves, the linear model has not: this is the easiest other hospital there could be. On a real one expect clearly less.
 #
 # A test on one hospital's pictures does not show this. It is the same trap as patients who are in training *and* test (tasks 1 and 2) or
 # hearts that are (tasks 3 and 4): **hold out what will be new later**. Tone curves are not all that is new elsewhere: other people lie
