@@ -86,8 +86,8 @@ def read_submission(path, max_cases=1_000_000) -> Submission:
         raise DataError(f"{path} is not a file. `python -m cardiac_ml submit-template TASK` writes one to start from.")
     try:
         parts = _read_csv(path) if path.suffix == ".csv" else _read_npz(path, max_cases)
-    except DataError:
-        raise
+    except DataError as error:
+        raise (error if path.name in str(error) else DataError(f"{path.name}: {error}")) from None
     except Exception as error:  # whatever a parser raises on a hostile file, the answer is the same
         raise DataError(f"{path.name} cannot be read as a submission ({type(error).__name__}: {error}). "
                         "Write it with cardiac_ml.submission.write_submission.") from error
