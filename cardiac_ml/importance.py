@@ -1,7 +1,7 @@
 """Which leads matter? Exact Shapley values of a game whose players are leads (or groups of leads).
 
-A game says what every set of players is worth, more being better: an array ``worth`` of shape (..., 2**n), where bit k of
-the position says whether player k takes part. ``worth[..., 0]`` is what is known without any lead, ``worth[..., -1]``
+A game says what every set of players is worth, more being better: an array ``worth`` of shape (..., 2**n), where bit k
+of the position says whether player k takes part. ``worth[..., 0]`` is what is known without any lead, ``worth[..., -1]``
 with all. The Shapley value of a player is what it adds when players come in one by one, averaged over all orders of
 arrival (L. S. Shapley, A value for n-person games, 1953). All sums are exact: eight leads make 256 sets, twelve 4096.
 
@@ -76,6 +76,9 @@ def grouped(worth, groups):
 def best_sets(worth):
     """The best set of every size: a list of (players' numbers, worth), for 0 .. n players. ``worth`` is (2**n,)."""
     worth, n = np.asarray(worth, dtype=float), number_of_players(worth)
+    if not np.isfinite(worth).all():
+        unknown = np.count_nonzero(~np.isfinite(worth))
+        raise DataError(f"The worth of {unknown} sets is NaN or infinite; the best cannot be told.")
     inside = members(n)
     best = []
     for size in range(n + 1):
@@ -129,13 +132,13 @@ def mean_values(worth, patients, draws=500, level=0.9, seed=0):
 # ---- scores that a set of leads can be worth ----
 
 def log_likelihood(label, probability):
-    """What one record's answer is worth: log of the probability of its class. (..., records, classes) -> (..., records)."""
+    """What one record's answer is worth: log of its class's probability. (..., records, classes) -> (..., records)."""
     chosen = np.take_along_axis(probability, np.broadcast_to(label[:, None], probability.shape[:-1] + (1,)), axis=-1)
     return np.log(np.maximum(chosen[..., 0], 1e-12))
 
 
 def auroc_of_sets(positive, score):
-    """Area under the ROC curve of every set: (records,) True or False and (sets, records) -> (sets,). Ties count half."""
+    """Area under the ROC curve of every set: (records,) of True or False, (sets, records) -> (sets,). Ties are half."""
     from scipy.stats import rankdata
     positive = np.asarray(positive, dtype=bool)
     yes, no = positive.sum(), (~positive).sum()

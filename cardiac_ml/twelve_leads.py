@@ -3,8 +3,8 @@
     ecgs = load_twelve_leads("folder of .hea files")
     ecgs.ecg_mv, ecgs.table, ecgs.has("left bundle branch block")
 
-Leads come in the order of ``leads.LEADS`` and in millivolts, whatever order and unit the files have; two limb leads give
-the other four. Reading needs ``wfdb``.
+Leads come in the order of ``leads.LEADS`` and in millivolts, whatever order and unit the files have; two limb leads
+give the other four. Reading needs ``wfdb``.
 """
 import warnings
 from collections.abc import Sequence
@@ -46,7 +46,8 @@ class TwelveLeads:
         """(records,) True where the header names the diagnosis: a name in CONDUCTION or a SNOMED CT code."""
         codes = CONDUCTION.get(diagnosis, (diagnosis,))
         if diagnosis not in CONDUCTION and not diagnosis.isdigit():
-            raise DataError(f"Unknown diagnosis {diagnosis!r}: give a SNOMED CT code, or one of {', '.join(CONDUCTION)}.")
+            known = ", ".join(CONDUCTION)
+            raise DataError(f"Unknown diagnosis {diagnosis!r}: give a SNOMED CT code, or one of {known}.")
         return np.array([bool(set(codes) & set(own)) for own in self.table.diagnoses], dtype=bool)
 
 
@@ -97,17 +98,24 @@ def in_order(signal_mv: np.ndarray, names: Sequence[str], where="The record") ->
 
     Limb leads that are missing are computed from any two that are there.
     """
-    rows = {PLAIN[name.strip().lower()]: row for name, row in zip(names, signal_mv) if name.strip().lower() in PLAIN}
+    plain = [PLAIN.get(name.strip().lower()) for name in names]
+    if twice := sorted({name for name in plain if name and plain.count(name) > 1}):
+        raise DataError(f"{where} has lead {', '.join(twice)} more than once. Leave the record out (records=...).")
+    rows = {name: row for name, row in zip(plain, signal_mv) if name}
     if bad := [name for name, row in rows.items() if not np.isfinite(row).all()]:
         raise DataError(f"{where}: lead {', '.join(bad)} has missing samples. Leave the record out (records=...).")
     limb = [name for name in LIMB if name in rows]
     lost = [name for name in INDEPENDENT[2:] if name not in rows] + (["two limb leads"] if len(limb) < 2 else [])
     if lost:
-        raise DataError(f"{where} lacks {', '.join(lost)}; it has {', '.join(names)}. Twelve leads need V1 to V6 and two "
-                        "of I, II, III, aVR, aVL, aVF. Leave the record out (records=...).")
+        raise DataError(f"{where} lacks {', '.join(lost)}; it has {', '.join(names)}. Twelve leads need V1 to V6 and "
+                        "two of I, II, III, aVR, aVL, aVF. Leave the record out (records=...).")
     matrix = DERIVED_MATRIX[[LEADS.index(name) for name in limb], :2].astype(float)
     one_two = np.linalg.lstsq(matrix, np.stack([rows[name] for name in limb]), rcond=None)[0]
     derived = DERIVED_MATRIX[:6, :2].astype(float) @ one_two
+    apart = max(np.abs(rows[name] - derived[LIMB.index(name)]).mean() for name in limb)
+    if apart > 0.05 + 0.2 * np.abs(one_two).mean():
+        raise DataError(f"{where}: its limb leads contradict each other (II is not I + III, by {apart:.2f} mV): some "
+                        "are swapped or misnamed. Leave the record out (records=...).")
     return np.stack([rows.get(name, derived[k] if k < 6 else None) for k, name in enumerate(LEADS)]).astype(np.float32)
 
 

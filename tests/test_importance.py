@@ -151,6 +151,11 @@ def test_not_a_game(wrong):
         importance.shapley(wrong)
 
 
+def test_the_best_of_what_is_not_known():
+    with pytest.raises(DataError, match="1 sets is NaN"):
+        importance.best_sets(np.array([0, np.nan, 1, 2]))
+
+
 def test_worth_of_other_records():
     with pytest.raises(DataError, match="for 5 records"):
         importance.mean_values(game(3, rows=(4,)), np.arange(5))

@@ -80,6 +80,10 @@ def test_what_cannot_be_read(twelve, tmp_path):
     write(tmp_path, "a", twelve, unit="mmHg")
     with pytest.raises(DataError, match="unit 'mmHg'"):
         load_twelve_leads(tmp_path)
+    with pytest.raises(DataError, match="lead II more than once"):
+        in_order(twelve[:8], ["I", "II", "ii", "V1", "V2", "V3", "V4", "V5"])
+    with pytest.raises(DataError, match="contradict each other"):
+        in_order(twelve, [*"I III II aVR aVL aVF".split(), *leads.LEADS[6:]])
     broken = twelve.copy()
     broken[7, 30:40] = np.nan
     with pytest.raises(DataError, match="lead V2 has missing samples"):

@@ -190,6 +190,8 @@ marked = {name: (len(chosen), mean_worth[importance.position(map(leads.INDEPENDE
 importance_plots.by_count([value for _, value in best], marked, "log-likelihood");
 
 # %% [markdown]
+# (The best sets were found on the very beats that they are scored on, which flatters them a little. And where the line falls again at the end, the network has not learned to ignore a lead that adds only noise.)
+#
 # "Twelve", "six", "four", "three", "two leads" sound like a ladder. Count independent signals instead: six limb leads are two signals; I, II, III and V2 are three, as many as I, II and V2.
 #
 # **Groups** can play too. Limb leads against chest leads, with everything inside a group coming and going together:
@@ -213,8 +215,8 @@ for chosen in (["V1"], ["I", "II"], ["I", "II", "V2"]):
     print(f"{', '.join(chosen):<10} trained on its own {alone:6.2f}   network for all sets {mean_worth[importance.position(players)]:6.2f}")
 
 # %% [markdown]
-# The one network pays for its 256 jobs, so specialists do a little better. What matters is whether it puts the sets in the same order and at similar distances: then the values describe the *leads*, and not the
-# habits of one network. Where they disagree, train longer (`EPOCHS`) or make the network wider (`width=64`).
+# The one network pays for its 256 jobs: the specialists do better, a little with V1 and clearly with I and II. So the order of the sets holds, but the limb leads are probably worth more than section 4 says. Such a check belongs to
+# every result of this kind. To close the gap, train longer (`EPOCHS`) or make the network wider (`width=64`).
 #
 # And the other worth one could choose: the area under the ROC curve, for one diagnosis against all others. It ranks records instead of asking for honest probabilities, and it saturates: where
 # two leads reach 0.98 already, all of them share nearly the same area.
