@@ -133,6 +133,17 @@ def by_heart(score, truth, prediction, hearts):
     return {heart: score(truth[hearts == heart], prediction[hearts == heart]) for heart in dict.fromkeys(hearts)}
 
 
+def redrawn_hearts(score, truth, prediction, hearts, draws, rng):
+    """The score in ``draws`` worlds with other hearts (a bootstrap): (draws,).
+
+    Scores are means over cases, so the hearts' own scores are enough, each with the weight of its cases.
+    """
+    own = np.array(list(by_heart(score, truth, prediction, hearts).values()))
+    cases = np.array([np.sum(np.asarray(hearts) == heart) for heart in dict.fromkeys(hearts)])
+    drawn = rng.integers(len(own), size=(draws, len(own)))
+    return (own * cases)[drawn].sum(axis=1) / cases[drawn].sum(axis=1)
+
+
 def worst_heart(score, truth, prediction, hearts, worst=max):
     """The heart with the worst score, and that score (``worst=min`` for a score where more is better)."""
     scores = by_heart(score, truth, prediction, hearts)

@@ -181,7 +181,8 @@ def draw_map(ax, mesh, points, values, cmap: str = ACTIVATION, view="anterior", 
     """One map (75,) in one view, into a figure of your own."""
     skin, (side,) = Skin(mesh, points), known_views((view,))
     picture, = skin.rasters((side,), pixels)
-    show_panel(ax, painted_map(picture, *skin.spread(values), cmap, scale([values]), 10 if cmap == ACTIVATION else None), side)
+    step = 10 if cmap == ACTIVATION else None
+    show_panel(ax, painted_map(picture, *skin.spread(values), cmap, scale([values]), step), side)
 
 
 def comparison(mesh, points, truth, predicted, views=("anterior", "inferior"), pixels: int = 340):

@@ -98,16 +98,10 @@ def error_profile(truth_mv, predicted_mv, before_ms=60, after_ms=350):
 
 
 def score_table(metrics, truth, prediction, hearts, draws=1000, seed=0):
-    """Every metric over all cases, with a 90 % interval over hearts (bootstrap of the hearts' own scores).
-
-    A heart counts by its cases, in the interval as in the score.
-    """
-    rng = np.random.default_rng(seed)
-    rows, cases = {}, pd.Series(hearts).value_counts(sort=False).to_numpy()
+    """Every metric over all cases, with a 90 % interval over hearts."""
+    rng, rows = np.random.default_rng(seed), {}
     for name, metric in metrics.items():
-        own = np.array(list(heart_metrics.by_heart(metric, truth, prediction, hearts).values()))
-        drawn = rng.integers(len(own), size=(draws, len(own)))
-        means = (own * cases)[drawn].sum(axis=1) / cases[drawn].sum(axis=1)
-        rows[name] = [metric(truth, prediction), *np.nanquantile(means, [0.05, 0.95])]
+        values = heart_metrics.redrawn_hearts(metric, truth, prediction, hearts, draws, rng)
+        rows[name] = [metric(truth, prediction), *np.nanquantile(values, [0.05, 0.95])]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["score", "from", "to"]).round(3)
     return table.drop(index=[name for name in table.index if name == "labels left out"])

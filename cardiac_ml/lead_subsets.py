@@ -59,9 +59,11 @@ class HideLeads:
         self.stay, self.noise_mv = stay, noise_mv
 
     def __call__(self, ecg_mv, target, generator=None):
-        cases, leads, _ = ecg_mv.shape
-        for size in (ecg_mv.shape, (cases, leads, 1)) if self.noise_mv else ():
-            ecg_mv = ecg_mv + self.noise_mv * torch.randn(size, generator=generator, device=ecg_mv.device)
+        cases, leads, time = ecg_mv.shape
+        if self.noise_mv:
+            for steps in (time, 1):  # noise at every step, then an offset
+                noise = torch.randn(cases, leads, steps, generator=generator, device=ecg_mv.device)
+                ecg_mv = ecg_mv + self.noise_mv * noise
         if self.stay is not None:
             stays = torch.zeros(cases, leads, dtype=torch.bool, device=ecg_mv.device)
             stays[:, list(self.stay)] = True
@@ -108,7 +110,8 @@ def answers_of_sets(model, ecg_mv, sets=None, batch_size=1024):
     """
     leads = model.config["leads"]
     if ecg_mv.ndim != 3 or ecg_mv.shape[1] != leads:
-        raise DataError(f"The network knows {leads} leads; found ECGs of shape {ecg_mv.shape}, expected (cases, {leads}, time).")
+        raise DataError(f"The network knows {leads} leads; found ECGs of shape {ecg_mv.shape}, expected "
+                        f"(cases, {leads}, time).")
     stays = members(leads) if sets is None else members(leads)[np.atleast_1d(sets)]
     answers = np.empty((len(stays), len(ecg_mv), model.config["outputs"]), np.float32)
     for row, stay in enumerate(stays):

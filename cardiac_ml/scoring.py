@@ -77,12 +77,12 @@ def with_interval(metric, truth, prediction, draws=1000, seed=0) -> Score:
 
 def resampled(metric, truth, prediction, draws=1000, seed=0):
     """The metric in ``draws`` worlds with other groups; the same seed draws the same worlds for every submission."""
+    rng = np.random.default_rng(seed)
+    if truth.task >= 3:
+        return heart_metrics.redrawn_hearts(metric, truth.label, prediction, truth.group, draws, rng)
     groups = list(dict.fromkeys(truth.group.tolist()))
-    drawn = np.random.default_rng(seed).integers(len(groups), size=(draws, len(groups)))
+    drawn = rng.integers(len(groups), size=(draws, len(groups)))
     rows = [np.flatnonzero(truth.group == group) for group in groups]
-    if truth.task >= 3:  # means over cases: the groups' own scores are enough, each with the weight of its cases
-        own, cases = np.array([(metric(truth.label[r], prediction[r]), len(r)) for r in rows]).T
-        return (own * cases)[drawn].sum(axis=1) / cases[drawn].sum(axis=1)
     picked = (np.concatenate([rows[g] for g in world]) for world in drawn)
     return np.array([metric(truth.label[r], prediction[r]) for r in picked])
 
