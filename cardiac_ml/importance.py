@@ -7,6 +7,7 @@ arrival (L. S. Shapley, A value for n-person games, 1953). All sums are exact: e
 
 The functions are linear in ``worth``: values of the mean are means of the values, record by record.
 """
+from contextlib import suppress
 from math import comb, factorial
 
 import numpy as np
@@ -125,8 +126,30 @@ def mean_values(worth, patients, draws=500, level=0.9, seed=0):
     counts = redrawn(patients, draws, seed)
     network = np.random.default_rng([seed, 1]).integers(len(values), size=draws)
     means = np.stack([count @ values[k] / count.sum() for count, k in zip(counts, network)])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return values.mean(axis=(0, 1)), low, high
+    return values.mean(axis=(0, 1)), *_interval(means, level)
+
+
+def score_values(score, patients, networks=1, draws=200, level=0.9, seed=0):
+    """The same for a score that is no mean over records, such as an AUROC: (n,) mean, (n,) from, (n,) to.
+
+    ``score`` is a function (rows, network) -> worth (2**n,) of these records, a record drawn twice being there twice,
+    in the answers of the network of that number. Draws without a score (no record of the class) are left out.
+    """
+    everyone = np.arange(len(patients))
+    mean = np.mean([shapley(score(everyone, number)) for number in range(networks)], axis=0)
+    network = np.random.default_rng([seed, 1]).integers(networks, size=draws)
+    drawn = []
+    for count, number in zip(redrawn(patients, draws, seed), network):
+        with suppress(DataError):
+            drawn.append(shapley(score(np.repeat(everyone, count), number)))
+    if len(drawn) < draws / 2:
+        raise DataError(f"Only {len(drawn)} of {draws} draws of patients have a score: the class has too few patients "
+                        "for an interval. Choose a more frequent one, or take more patients.")
+    return mean, *_interval(drawn, level)
+
+
+def _interval(drawn, level):
+    return np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
 # ---- scores that a set of leads can be worth ----

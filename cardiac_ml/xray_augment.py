@@ -80,6 +80,12 @@ def move_pictures(pictures: torch.Tensor, matrix: torch.Tensor, shift: torch.Ten
     return F.grid_sample(pictures, grid, mode="bilinear", padding_mode=border, align_corners=False)
 
 
+def mirror_sides(sides: torch.Tensor) -> torch.Tensor:
+    """The sides (n, 6) of a picture seen in a mirror: left and right change places."""
+    x0, y0, x1, y1, thorax_x0, thorax_x1 = sides.unbind(1)
+    return torch.stack([1 - x1, y0, 1 - x0, y1, 1 - thorax_x1, 1 - thorax_x0], 1)
+
+
 # -------------------------------------------------------------------------------------------------------- tone
 
 def running_mean(pictures: torch.Tensor, radius: int, axis: int) -> torch.Tensor:
@@ -230,6 +236,7 @@ class Strength:
     rotation_degrees: float = 8.0
     shear: float = 0.06
     shift: float = 0.10
+    mirrored: float = 0.5  # share of pictures that are mirrored: a network that may not lean on "left" looks for edges
     tone: float = 0.9  # share of pictures with another tone curve
     spoilt: float = 0.12  # share of pictures replaced by something that is no upright chest
 
@@ -242,6 +249,9 @@ def augment(pictures: torch.Tensor, targets: torch.Tensor, generator, strength: 
     border = ("zeros", "zeros", "border", "reflection")[whole_numbers(0, 4, 1, generator)[0]]
     pictures = move_pictures(pictures, matrix, shift, border)
     sides = move_sides(sides, matrix, shift).clamp(1 - LARGE_SIDE, LARGE_SIDE)
+    turned = chance(strength.mirrored, count, generator)
+    pictures = torch.where(turned, pictures.flip(-1), pictures)
+    sides = torch.where(turned[:, 0, 0], mirror_sides(sides), sides)
     pictures = draw_rectangles(pictures, sides, generator)
     pictures = torch.where(chance(strength.tone, count, generator), change_tone(pictures, generator), pictures)
     pictures = change_sharpness(pictures, generator)

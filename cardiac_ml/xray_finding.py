@@ -7,10 +7,10 @@ import torch
 
 from cardiac_ml.files import DataError, written_whole
 from cardiac_ml.xray import Picture, cardiothoracic_ratio, from_array, put_in_frame, read_picture
-from cardiac_ml.xray_augment import move_pictures
+from cardiac_ml.xray_augment import mirror_sides, move_pictures
 from cardiac_ml.xray_model import Ensemble, HeartFinder, mean_place
 
-ZOOMS = (0.92, 1.0, 1.08)  # a picture is looked at in these sizes; the mean of the answers is better than any one
+ZOOMS = (0.92, 1.0, 1.08)  # a picture is looked at in these sizes, and in a mirror; the mean is better than any one
 SURE = 0.5  # below this confidence the finding says so
 DOUBTFUL = 0.1  # confidence is multiplied by this where the file itself speaks against a frontal chest
 SHARP, VAGUE = 1.5, 4.0  # spread of the sides over the usual one: fine up to the first, worth nothing from the second
@@ -34,27 +34,30 @@ class Predicted:
 
 
 @torch.no_grad()
-def _seen_once(model: HeartFinder, pictures: torch.Tensor, zoom: float):
-    """Sides, spread and chest logit of pictures (n, 1, size, size) seen at another zoom, back in their own frame."""
+def _seen_once(model: HeartFinder, pictures: torch.Tensor, zoom: float = 1.0, mirrored: bool = False):
+    """Sides, spread and chest logit of pictures (n, 1, size, size) seen at a zoom or mirrored, in their own frame."""
     matrix = torch.eye(2, device=pictures.device).repeat(len(pictures), 1, 1) * zoom
     nothing = torch.zeros(len(pictures), 2, device=pictures.device)
     seen = pictures if zoom == 1 else move_pictures(pictures, matrix, nothing, "zeros")
-    output = model(seen)
+    output = model(seen.flip(-1) if mirrored else seen)
     mean, spread = mean_place(output[:, :6])
+    if mirrored:
+        mean, spread = mirror_sides(mean), spread[:, [2, 1, 0, 3, 5, 4]]
     return (mean - 0.5) / zoom + 0.5, spread / zoom, output[:, 6, 0]
 
 
-def predict_sides(model: HeartFinder, pictures: np.ndarray, *, zooms=ZOOMS, batch_size: int = 64) -> Predicted:
+def predict_sides(model: HeartFinder, pictures: np.ndarray, *, zooms=ZOOMS, mirrored=(False, True),
+                  batch_size: int = 64) -> Predicted:
     """Pictures (n, 1, size, size) in 0..1 -> Predicted. An inverted picture is read as its negative, and marked."""
     model.eval()
     device = next(model.parameters()).device
     parts = []
     for first in range(0, len(pictures), batch_size):
         batch = torch.tensor(pictures[first:first + batch_size], dtype=torch.float32, device=device)
-        plain, negative = _seen_once(model, batch, 1.0)[2], _seen_once(model, 1 - batch, 1.0)[2]
+        plain, negative = _seen_once(model, batch)[2], _seen_once(model, 1 - batch)[2]
         inverted = (negative > plain) & (negative > 0)
         batch = torch.where(inverted[:, None, None, None], 1 - batch, batch)
-        looks = [_seen_once(model, batch, zoom) for zoom in zooms]
+        looks = [_seen_once(model, batch, zoom, mirror) for zoom in zooms for mirror in mirrored]
         sides, spread, chest = (torch.stack(values).mean(0) for values in zip(*looks))
         spread = spread + torch.stack([look[0] for look in looks]).std(0, correction=0)  # disagreement is doubt too
         parts.append([value.cpu().numpy() for value in (sides, spread, torch.sigmoid(chest), inverted)])
@@ -156,7 +159,8 @@ def occlusion(model: HeartFinder, picture: np.ndarray, *, patch: int = 24, step:
     for number, (row, column) in enumerate((row, column) for row in corners for column in corners):
         hole = covered[number, row:row + patch, column:column + patch]
         hole[:] = hole.mean()
-    sides = predict_sides(model, np.concatenate([picture[None], covered])[:, None], zooms=(1.0,)).sides[:, :4]
+    sides = predict_sides(model, np.concatenate([picture[None], covered])[:, None], zooms=(1.0,),
+                          mirrored=(False,)).sides[:, :4]
     return (np.abs(sides[1:] - sides[0]).sum(1) * size).reshape(len(corners), len(corners))
 
 

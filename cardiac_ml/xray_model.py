@@ -81,7 +81,8 @@ class HeartFinder(nn.Module):
                                     for before, after in zip(widths, widths[1:]))  # 1/4, 1/8, 1/16, 1/32
         wide = 4 * width
         self.across = nn.ModuleList(nn.Conv2d(channels, wide, 1) for channels in widths[2:])
-        self.blend = nn.Sequential(nn.Conv2d(wide, wide, 3, 1, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU())
+        self.blend = nn.Sequential(nn.Conv2d(wide, wide, 3, 1, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(),
+                                   nn.Dropout2d(0.2))
         self.sides = head(wide)
         self.chest = nn.Linear(8 * width, 1)
         self.register_buffer("usual_spread", torch.tensor(1.0))  # of the heart's sides on chests like those trained on

@@ -132,6 +132,34 @@ def test_values_of_a_population_are_linear_and_its_interval_is_over_patients():
     assert (np.diff(importance.mean_values(seeds, patients)[1:], axis=0) > high - low).any()
 
 
+def test_intervals_of_a_score_that_is_no_mean():
+    worth = game(3, 6, rows=(2, 40))  # of a mean, the general way gives what the linear one gives
+    patients = np.repeat(np.arange(8), 5)
+    general = importance.score_values(lambda rows, network: worth[network, rows].mean(axis=0), patients, networks=2)
+    linear = importance.mean_values(worth, patients, draws=200)
+    assert np.concatenate(general) == pytest.approx(np.concatenate(linear))
+
+    rng = np.random.default_rng(0)
+    label = np.arange(40) % 2 == 0
+    answers = rng.normal(0, 1, (8, 40)) + 2 * label * importance.members(3)[:, :1]  # lead 0 alone tells the class
+    mean, low, high = importance.score_values(
+        lambda rows, _: importance.auroc_of_sets(label[rows], answers[:, rows]), patients)
+    assert low[0] > 0.2 and (low <= mean).all() and (mean <= high).all() and np.abs(mean[1:]).max() < 0.15
+
+
+def test_draws_without_the_class():
+    rare = np.arange(30) == 3  # in one patient of ten: a third of the draws miss it
+    answers = np.random.default_rng(1).normal(size=(4, 30))
+
+    def area(positive):
+        return lambda rows, _: importance.auroc_of_sets(positive[rows], answers[:, rows])
+
+    low, high = importance.score_values(area(rare), np.arange(30) // 3)[1:]
+    assert np.isfinite([low, high]).all()
+    with pytest.raises(DataError, match="too few patients"):
+        importance.score_values(area(np.arange(30) < 15), np.arange(30) // 15)
+
+
 def test_auroc_of_many_sets_at_once():
     rng = np.random.default_rng(0)
     label, score = rng.random(80) < 0.3, rng.integers(0, 9, (16, 80)).astype(float)

@@ -14,7 +14,8 @@ def planted():
     rng = np.random.default_rng(0)
     ecg, label = rng.normal(0, 0.1, (400, 3, 40)).astype(np.float32), rng.integers(0, 2, 400)
     ecg[:, 1, 12:20] += np.where(label, 0.4, -0.4)[:, None].astype(np.float32)
-    fitted = lead_subsets.subset_recipe(ecg[:300], label[:300], classes=2, epochs=12, width=8, progress=False)
+    fitted = lead_subsets.subset_recipe(ecg[:300], label[:300], classes=2, noise_mv=0.1, epochs=12, width=8, dropout=0.5,
+                                        progress=False)
     return fitted.model, ecg, label
 
 
@@ -31,7 +32,8 @@ def test_the_planted_lead_gets_it_all(planted):
 def test_a_network_of_one_set_agrees(planted):
     model, ecg, label = planted
     for stay, position in (([1], 2), ([0, 2], 5)):
-        alone = lead_subsets.subset_recipe(ecg[:300], label[:300], classes=2, stay=stay, epochs=12, width=8, progress=False)
+        alone = lead_subsets.subset_recipe(ecg[:300], label[:300], classes=2, stay=stay, epochs=12, width=8, dropout=0.5,
+                                           noise_mv=0.1, progress=False)
         both = [importance.auroc_of_sets(label[300:] == 1, lead_subsets.answers_of_sets(net, ecg[300:], position)[:, :, 1])[0]
                 for net in (model, alone.model)]
         assert both[0] == pytest.approx(both[1], abs=0.15)
@@ -44,21 +46,48 @@ def test_numbers_with_missing_ones():
     ecg[:, 0] += size[:, None] * np.sin(np.arange(40) / 6).astype(np.float32)
     target = np.stack([100 * size, 50 - 10 * size], axis=1)
     target[::7, 1] = np.nan
-    model = lead_subsets.subset_recipe(ecg, target, epochs=25, width=8, progress=False).model
-    none, first, second, both = lead_subsets.answers_of_sets(model, ecg)
-    errors = [np.nanmean(np.abs(answer - target)) for answer in (none, first, second, both)]
+    model = lead_subsets.subset_recipe(ecg[:200], target[:200], noise_mv=0.1, epochs=25, width=8, progress=False).model
+    none, first, second, both = lead_subsets.answers_of_sets(model, ecg[200:])
+    errors = [np.nanmean(np.abs(answer - target[200:])) for answer in (none, first, second, both)]
     assert errors[1] < 0.3 * errors[0] and errors[3] < 0.3 * errors[0] and errors[2] > 0.7 * errors[0]
 
 
-def test_hidden_leads_are_uniform_in_number():
-    ecg = torch.ones(4000, 5, 3)
-    hidden, target = lead_subsets.HideLeads()(ecg, torch.arange(4000), torch.Generator().manual_seed(0))
-    left = torch.isfinite(hidden[:, :, 0]).sum(dim=1)
-    assert torch.bincount(left, minlength=6).float() / 4000 == pytest.approx([1 / 6] * 6, abs=0.03)
-    assert torch.isfinite(hidden[:, :, 0]).float().mean(dim=0) == pytest.approx([0.5] * 5, abs=0.04)
-    assert torch.equal(torch.isnan(hidden).any(dim=2), torch.isnan(hidden).all(dim=2)) and len(target) == 4000
-    kept, _ = lead_subsets.HideLeads(stay=[1, 3])(ecg, None)
-    assert torch.isfinite(kept[:, :, 0]).all(dim=0).tolist() == [False, True, False, True, False]
+def test_sets_are_uniform_in_number():
+    net, cases = lead_subsets.LeadSubsetNet(leads=5), 400
+    stays = net.draw_sets(cases, "cpu")
+    count = stays.sum(dim=2).flatten().long()
+    assert torch.bincount(count, minlength=6) / len(count) == pytest.approx([1 / 6] * 6, abs=0.03)
+    assert stays.mean(dim=(0, 1)) == pytest.approx([0.5] * 5, abs=0.04)
+    assert set(stays.unique().tolist()) == {0.0, 1.0}
+    only = lead_subsets.LeadSubsetNet(leads=5, stay=[1, 3]).draw_sets(cases, "cpu")
+    assert only.shape == (cases, 1, 5) and torch.equal(only[7, 0], torch.tensor([0.0, 1, 0, 1, 0]))
+
+
+def test_while_it_trains_a_network_answers_for_many_sets():
+    net, ecg = lead_subsets.LeadSubsetNet(leads=3, outputs=4, width=8), torch.randn(6, 3, 50)
+    assert net(ecg).shape == (6, lead_subsets.SETS, 4) and net.eval()(ecg).shape == (6, 4)
+    loss = lead_subsets.OverSets(lead_subsets.known_l1)
+    answers, target = torch.randn(6, 3, 4), torch.randn(6, 4)
+    each = torch.stack([lead_subsets.known_l1(answers[:, k], target) for k in range(3)])
+    assert loss(answers, target) == pytest.approx(float(each.mean()), rel=1e-5)
+    assert loss(answers[:, 0], target) == each[0]
+
+
+def test_hidden_leads_of_an_ecg_are_sets_of_leads(planted):
+    model, ecg, _ = planted
+    for position, stay in enumerate(importance.members(3)):
+        hidden = torch.from_numpy(np.where(stay[:, None], ecg[:9], np.float32(np.nan)))
+        with torch.no_grad():
+            assert model.eval()(hidden).numpy() == pytest.approx(
+                lead_subsets.answers_of_sets(model, ecg[:9], position)[0], abs=1e-5)
+
+
+def test_sets_of_twelve_leads():
+    net, ecg = lead_subsets.LeadSubsetNet(leads=12, outputs=2, width=4, hidden=8), np.random.default_rng(0).normal(
+        size=(3, 12, 40)).astype(np.float32)
+    answers = lead_subsets.answers_of_sets(net, ecg)
+    assert answers.shape == (4096, 3, 2) and np.isfinite(answers).all()
+    assert answers[[0, 700, 4095]] == pytest.approx(lead_subsets.answers_of_sets(net, ecg, [0, 700, 4095]), abs=1e-6)
 
 
 def test_noise_is_of_the_given_size_and_drawn_anew():
@@ -66,8 +95,8 @@ def test_noise_is_of_the_given_size_and_drawn_anew():
     made = lead_subsets.noisy(ecg, 0.5)
     assert made.std() == pytest.approx(0.5 * np.sqrt(2), rel=0.05) and made.dtype == np.float32
     assert made.mean(axis=2).std() == pytest.approx(0.5, rel=0.1)
-    hide, generator = lead_subsets.HideLeads(range(4), noise_mv=0.5), torch.Generator().manual_seed(0)
-    first, second = (hide(torch.from_numpy(ecg), None, generator)[0] for _ in range(2))
+    contact, generator = lead_subsets.PoorContact(0.5), torch.Generator().manual_seed(0)
+    first, second = (contact(torch.from_numpy(ecg), None, generator)[0] for _ in range(2))
     assert first.std() == pytest.approx(0.5 * np.sqrt(2), rel=0.05) and not torch.equal(first, second)
 
 

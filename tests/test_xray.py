@@ -295,6 +295,23 @@ def test_turning_does_not_inflate_the_box():
     np.testing.assert_allclose(xray_augment.move_ellipses(box, turn, torch.zeros(1, 2)), box, atol=1e-6)
 
 
+def test_a_mirrored_picture_and_its_sides_go_together():
+    sides = torch.tensor([[0.3, 0.4, 0.6, 0.7, 0.1, 0.8], [0.5, 0.2, 0.9, 0.5, 0.2, 0.95]])
+    mirrored = xray_augment.mirror_sides(sides)
+    assert torch.allclose(mirrored[0], torch.tensor([0.4, 0.4, 0.7, 0.7, 0.2, 0.9]))
+    assert torch.allclose(xray_augment.mirror_sides(mirrored), sides)
+    still = dict(zoom=0, stretch=0, rotation_degrees=0, shear=0, shift=0, tone=0, spoilt=0)
+    for share, expected in ((1.0, mirrored), (0.0, sides)):
+        pictures, targets = xray_augment.augment(ellipse_pictures(sides), torch.cat([sides, torch.ones(2, 1)], 1),
+                                                 torch.Generator().manual_seed(0),
+                                                 xray_augment.Strength(mirrored=share, **still))
+        columns = pictures[:, 0, 60:100].mean(1)  # the hearts are where their sides say
+        inside = (torch.arange(160) + 0.5) / 160
+        for row, (x0, _, x1, *_) in zip(columns, expected):
+            heart = (inside > x0 + 0.05) & (inside < x1 - 0.05)
+            assert row[heart].mean() > row[~heart].mean() + 0.2
+
+
 def test_augmentation_repeats_with_its_seed_and_keeps_the_heart_inside():
     sides = torch.tensor([[0.35, 0.40, 0.75, 0.68, 0.1, 0.9, 1.0]]).repeat(16, 1)
     pictures = ellipse_pictures(sides, 64)
