@@ -77,7 +77,8 @@ def xray_results(images, test_images):
         xray_training.cross_validate(images)
         return
     scores = xray_training.score_folder(xray_training.train_on_folder(images), test_images)
-    print("\n".join(f"{name:<20} {value:.3f}" for name, value in scores.items()))
+    print("\n".join(f"{name:<20} {value:.3f}" if isinstance(value, float) else f"{name:<20} {value}"
+                    for name, value in scores.items()))
 
 
 def rows_of(task, options, keep=KEPT):

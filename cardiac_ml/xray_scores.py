@@ -45,7 +45,8 @@ def enlarged_agreement(predicted, true, limit: float = 0.5) -> float:
 def score_sides(predicted, true, mm_per_pixel=np.nan) -> dict[str, float]:
     """All scores of one set of pictures, as one row of a table; sides in pixels (n, 6)."""
     overlap, error = iou(predicted, true), side_errors(predicted, true, mm_per_pixel)
-    row = {"pictures": len(overlap), "iou": float(overlap.mean()), "iou_worst_tenth": float(np.quantile(overlap, 0.1)),
+    row = {"pictures": len(overlap), "iou": float(overlap.mean()), "iou_median": float(np.median(overlap)),
+           "iou_worst_tenth": float(np.quantile(overlap, 0.1)),
            "ctr_error": float(ratio_error(predicted, true).mean()),
            "enlarged_agreement": enlarged_agreement(predicted, true)}
     row |= {f"{name}_px": pixels for name, (pixels, _) in error.items()}

@@ -129,4 +129,7 @@ def cross_validate(folder, folds: int = 5, seed: int = 0, *, size: int = SIZE, *
     table["pictures"] = table.pictures.round().astype(int)
     print(f"{dataset.source}; {folds} folds, seed {seed}")
     print(table.round(3).to_string())
+    overlap = iou(found, true)
+    worst = [f"{dataset.table.image[i]} ({overlap[i]:.2f})" for i in np.argsort(overlap)[:5]]
+    print(f"lowest overlap: {', '.join(worst)}. Look at their reference boxes first: some may be wrong.")
     return table

@@ -215,6 +215,18 @@ def test_cross_validation_of_a_folder(folder, capsys):
     assert "mean box" in capsys.readouterr().out and table["iou"].between(0, 1).all()
 
 
+def test_a_wrong_reference_box_is_named(folder, chests, capsys, monkeypatch):
+    boxes = pd.read_csv(folder / "boxes.csv")
+    boxes.loc[7, ["heart_x0", "heart_y0", "heart_x1", "heart_y1"]] = [0, 0, 3, 3]
+    boxes.to_csv(folder / "boxes.csv", index=False)
+    right = chests.sides[:12].astype(float)
+    monkeypatch.setattr(xray_training, "cross_validated",
+                        lambda dataset, folds, seed: (right, right[::-1], xray_training.fold_numbers(12, folds)))
+    table = xray_training.cross_validate(folder, folds=3, size=SIZE)
+    assert "lowest overlap: 7.png (0.00), " in capsys.readouterr().out
+    assert table.loc["mean of folds", "iou"] == pytest.approx(11 / 12, abs=1e-3)
+
+
 def test_members_start_alike_and_are_asked_together(folder, chests):
     model = xray_training.train_on_folder(folder, size=SIZE, epochs=1, width=8, members=2, progress=False)
     one, other = (member.state_dict()["sides.score.weight"] for member in model.members)

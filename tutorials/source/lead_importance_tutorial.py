@@ -21,7 +21,7 @@ from cardiac_ml.training import probabilities
 # %% tags=["parameters"]
 HEARTS = 30  # quick: 8
 CASES = 60  # quick: 12
-EPOCHS = 40  # quick: 2
+EPOCHS = 32  # quick: 2
 SEEDS = 2  # quick: 1
 NOISE_MV = 1.0
 
@@ -208,7 +208,7 @@ importance_plots.bars(leads.LEADS, *importance.mean_values(worth_12, hearts[::5]
 
 # %% [markdown]
 # The six limb leads together now take more than I and II took, and still each of them stands near the bottom. Six players come early more often than two. And here each has a noise of its own, as if each had its own
-# electrodes; in a recording III is exactly II minus I. Whoever reads "aVL matters least, leave it out" off such a picture has let the wrong players play.
+# electrodes; in a recording III is exactly II minus I. Whoever reads "the limb leads matter least, leave them out" off such a picture has let the wrong players play.
 #
 # **Groups** can play too. Limb leads against chest leads, with everything inside a group coming and going together:
 
