@@ -4,10 +4,12 @@
     python -m cardiac_ml results --task 3     one task, on the screen
     python -m cardiac_ml results --task 3 --hearts 200 --epochs 60 --seeds 1        more virtual hearts (half an hour)
     python -m cardiac_ml results --task 2 --split patients --records FOLDER     raw MIT-BIH records, new patients
+    python -m cardiac_ml results --task xray --images FOLDER                    chest X-rays with boxes, five folds
 
 Real files are used where they are, virtual data elsewhere; the table says which. Networks are trained once per seed:
 the score is the mean over seeds and its spread (standard deviation). Finished rows are kept in runs/results.json, so
-that an interrupted call goes on where it stopped; a change of the code or the options measures anew.
+that an interrupted call goes on where it stopped; a change of the code or the options measures anew. The networks of
+finished folds of X-rays are kept likewise, in the cache.
 """
 import hashlib
 import json
@@ -19,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_ml.files import ROOT, DataError, written_whole
+from cardiac_ml.files import ROOT, DataError, cache_folder, written_whole
 
 EPOCHS = {"1": 8, "2": 10, "3": 100, "4": 30}  # as in the notebooks
 REAL_EPOCHS = {"1": 28, "2": 28, "3": 80, "4": 30}
@@ -74,7 +76,7 @@ def xray_results(images, test_images):
     if images is None:
         raise DataError("--task xray needs --images FOLDER: chest X-rays with a boxes.csv.")
     if test_images is None:
-        xray_training.cross_validate(images)
+        xray_training.cross_validate(images, kept=cache_folder() / "xray_folds" / code_print())
         return
     scores = xray_training.score_folder(xray_training.train_on_folder(images), test_images)
     print("\n".join(f"{name:<20} {value:.3f}" if isinstance(value, float) else f"{name:<20} {value}"

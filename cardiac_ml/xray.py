@@ -14,6 +14,7 @@ from cardiac_ml.xray_dicom import is_dicom, read_dicom
 
 SIDES = ("heart_x0", "heart_y0", "heart_x1", "heart_y1", "thorax_x0", "thorax_x1")
 SIZE = 160  # pixels of the model's square frame: hearts are large, 1 pixel is about 2 mm
+REAL_SIZE = 224  # of the frame for real pictures, whose borders are finer than the phantom's; more is no better
 COLOUR = 0.03  # mean difference of the colour channels, above which a picture is not a grey one saved as colour
 SMALLEST = 64  # pixels: below this no border of a heart can be told
 

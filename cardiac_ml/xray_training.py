@@ -1,21 +1,27 @@
 """Train the heart finder, and measure it on folds of a folder of X-rays."""
 import copy
+import hashlib
+import math
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
 from cardiac_ml.training import fit
-from cardiac_ml.xray import SIZE, CardiacDataset, load_xrays
+from cardiac_ml.xray import REAL_SIZE, SIZE, CardiacDataset, load_xrays
 from cardiac_ml.xray_augment import Strength, augment
-from cardiac_ml.xray_finding import predict_sides
+from cardiac_ml.xray_finding import load_model, predict_sides, save_model
 from cardiac_ml.xray_model import Ensemble, HeartFinder, sides_loss
 from cardiac_ml.xray_scores import iou, mean_box, score_sides
 
 RECIPE = dict(width=32, epochs=120)  # for a few hundred real pictures
-MEMBERS = 3  # each trains for about four minutes on one core
+SETTLING = 0.1  # this share of epochs is added, in small steps and with half the changes: closer to true pictures
+SETTLE = dict(learning_rate=5e-4,
+              strength=Strength(zoom=0.12, stretch=0.12, rotation_degrees=4.0, shear=0.03, shift=0.05))
+MEMBERS = 3  # each trains for about four minutes on two cores
 
 
 def train_heart_finder(train: CardiacDataset, *, epochs: int = 80, width: int = 24, start: HeartFinder | None = None,
@@ -58,18 +64,23 @@ def train_members(dataset: CardiacDataset, start: HeartFinder | None = None, *, 
                   progress: bool = True, **training) -> Ensemble:
     """Networks trained from one start on the same pictures with other random numbers, to be asked together.
 
-    The recipe for a few hundred real pictures: starting from virtual chests, wider than the tutorial's network.
+    The recipe for a few hundred real pictures: starting from virtual chests, wider than the tutorial's network, and
+    at last with milder changes of the pictures.
     """
     size = dataset.pictures.shape[-1]
     training = RECIPE | training
     start = start or virtual_start(size, seed=seed, width=training["width"], progress=progress)
     training.setdefault("side_views", virtual_side_views(size=size, seed=seed))
-    networks = [train_heart_finder(dataset, start=start, seed=seed + 10 * number, progress=progress, **training)
-                for number in range(members)]
+    settle = training | SETTLE | dict(epochs=math.ceil(SETTLING * training["epochs"]))
+    networks = []
+    for member in range(members):
+        common = dict(seed=seed + 10 * member, progress=progress)
+        network = train_heart_finder(dataset, start=start, **common, **training)
+        networks.append(train_heart_finder(dataset, start=network, **common, **settle))
     return with_usual_spread(Ensemble(networks).eval(), dataset.pictures)
 
 
-def train_on_folder(folder, *, size: int = SIZE, **training) -> Ensemble:
+def train_on_folder(folder, *, size: int = REAL_SIZE, **training) -> Ensemble:
     """``train_members`` on all pictures of a folder."""
     return train_members(load_xrays(folder, size=size), **training)
 
@@ -95,25 +106,47 @@ def fold_numbers(count: int, folds: int = 5, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).permutation(count) % folds
 
 
-def cross_validated(dataset: CardiacDataset, folds: int = 5, seed: int = 0, progress: bool = True, **training):
-    """Sides (n, 6, fractions) from networks that have not seen the picture, those of the mean box, and the folds."""
+def cross_validated(dataset: CardiacDataset, folds: int = 5, seed: int = 0, progress: bool = True, kept=None,
+                    **training):
+    """Sides (n, 6, fractions) from networks that have not seen the picture, those of the mean box, and the folds.
+
+    ``kept`` is a folder for the networks of finished folds: where it holds one of the same training, it is read.
+    """
     fold = fold_numbers(len(dataset), folds, seed)
     network, baseline = np.empty((2, len(dataset), 6))
-    width = (RECIPE | training)["width"]
-    start = virtual_start(dataset.pictures.shape[-1], seed=seed, width=width, progress=False)  # it has no real picture
+    start = None  # one for all folds: it has seen no real picture
     for number in range(folds):
-        started, kept, held_out = time.time(), np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        model = train_members(dataset[kept], start, seed=seed + number, progress=False, **training)
+        others, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        path = kept and Path(kept) / f"{_training_print(dataset[others], seed + number, training)}.pt"
+        if path and path.exists():
+            model, how = load_model(path), "read from an earlier run"
+        else:
+            start = start or virtual_start(dataset.pictures.shape[-1], seed=seed, width=(RECIPE | training)["width"],
+                                           progress=False)
+            started = time.time()
+            model = train_members(dataset[others], start, seed=seed + number, progress=False, **training)
+            how = f"after {time.time() - started:.0f} s"
+            if path:
+                save_model(model, path)
         network[held_out] = predict_sides(model, dataset[held_out].pictures).sides
-        baseline[held_out] = mean_box(dataset[kept].sides)
+        baseline[held_out] = mean_box(dataset[others].sides)
         if progress:
             overlap = iou(network[held_out], dataset.sides[held_out]).mean()
-            print(f"fold {number + 1} of {folds}: IoU {overlap:.3f} after {time.time() - started:.0f} s", flush=True)
+            print(f"fold {number + 1} of {folds}: IoU {overlap:.3f}, {how}", flush=True)
     return network, baseline, fold
 
 
-def cross_validate(folder, folds: int = 5, seed: int = 0, *, size: int = SIZE, **training) -> pd.DataFrame:
+def _training_print(dataset: CardiacDataset, seed: int, training: dict) -> str:
+    """Changes with the pictures, the boxes, the settings and the seed."""
+    digest = hashlib.sha256(repr((seed, sorted((RECIPE | dict(members=MEMBERS) | training).items()))).encode())
+    digest.update(dataset.pictures.tobytes() + dataset.sides.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def cross_validate(folder, folds: int = 5, seed: int = 0, *, size: int = REAL_SIZE, **training) -> pd.DataFrame:
     """Train on all folds but one, score on that one, for each fold; prints and returns the table.
+
+    ``kept=FOLDER`` keeps the networks of finished folds there, so that a killed call goes on where it was.
 
     One row a fold, then the mean over folds and the mean box's. Errors of sides are pixels of the files, and mm where
     the files (or a column mm_per_pixel in boxes.csv) say how large a pixel is.

@@ -192,7 +192,7 @@ def test_both_heads_speak_the_same_language():
         assert output.shape[:2] == (2, 7) and torch.isfinite(output).all()
 
 
-# ------------------------------------------------------------------------------------------------------ cross-validat
+# ---------------------------------------------------------------------------------------------------- cross-validation
 
 @pytest.fixture
 def folder(tmp_path, chests, monkeypatch):
@@ -215,6 +215,31 @@ def test_cross_validation_of_a_folder(folder, capsys):
     assert "mean box" in capsys.readouterr().out and table["iou"].between(0, 1).all()
 
 
+def test_a_killed_cross_validation_goes_on_where_it_was(folder, tmp_path, capsys, monkeypatch):
+    settings = dict(folds=2, size=SIZE, epochs=1, width=8, members=2, kept=tmp_path / "kept")
+    train_members, calls = xray_training.train_members, []
+
+    def killed_in_the_second_fold(*args, **more):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train_members(*args, **more)
+
+    monkeypatch.setattr(xray_training, "train_members", killed_in_the_second_fold)
+    with pytest.raises(KeyboardInterrupt):
+        xray_training.cross_validate(folder, **settings)
+    resumed = xray_training.cross_validate(folder, **settings)
+    assert len(calls) == 3 and "fold 1 of 2: IoU" in capsys.readouterr().out
+    again = xray_training.cross_validate(folder, **settings)
+    assert len(calls) == 3 and capsys.readouterr().out.count("read from an earlier run") == 2
+    pd.testing.assert_frame_equal(resumed, again)
+    boxes = pd.read_csv(folder / "boxes.csv")
+    boxes.loc[0, "heart_x0"] -= 2
+    boxes.to_csv(folder / "boxes.csv", index=False)
+    xray_training.cross_validate(folder, **settings)
+    assert len(calls) == 4  # only the fold that learns from the changed box
+
+
 def test_a_wrong_reference_box_is_named(folder, chests, capsys, monkeypatch):
     boxes = pd.read_csv(folder / "boxes.csv")
     boxes.loc[7, ["heart_x0", "heart_y0", "heart_x1", "heart_y1"]] = [0, 0, 3, 3]
@@ -233,6 +258,21 @@ def test_members_start_alike_and_are_asked_together(folder, chests):
     assert len(model.members) == 2 and model.size == SIZE and not torch.equal(one, other)
     scores = xray_training.score_folder(model, folder)
     assert 0 <= scores["iou"] <= 1 and scores["pictures"] == 12 and np.isfinite(scores["ctr_error"])
+
+
+def test_members_settle_with_milder_changes(folder, monkeypatch):
+    calls = []
+
+    def recorded(dataset, *, start, epochs, **settings):
+        calls.append((epochs, settings.get("strength", xray_training.Strength()).zoom, start))
+        return xray_model.HeartFinder(8, SIZE)
+
+    monkeypatch.setattr(xray_training, "train_heart_finder", recorded)
+    first = xray_model.HeartFinder(8, SIZE)
+    xray_training.train_members(xray.load_xrays(folder, size=SIZE), first, members=2, epochs=20)
+    epochs, zooms, starts = zip(*calls)
+    assert epochs == (20, 2, 20, 2) and zooms[1] == zooms[3] < zooms[0] / 2 + 0.01
+    assert starts[0] is first and starts[2] is first and starts[1] is not first and starts[3] is not starts[1]
 
 
 def test_folds_are_equal_and_repeat():

@@ -340,9 +340,10 @@ check(answer, "inverted", "One of them is a chest after all, once black and whit
 # (columns `image, heart_x0, heart_y0, heart_x1, heart_y1, thorax_x0, thorax_x1`, in pixels, and `mm_per_pixel` if known), and
 # let five folds say how good it is:
 #
-#     xray_training.cross_validate("my_folder")
+#     xray_training.cross_validate("my_folder", kept="my_folder/networks")
 #
-# For each fold that trains three networks, wider than the one above and started on virtual chests, and asks them together: about twelve minutes a fold with 150 pictures, on one core. And if you have
+# For each fold that trains three networks and asks them together. They are wider than the one above, start on virtual chests, see finer pictures (224 pixels) and at last milder changes of them: about a quarter
+# of an hour a fold with 150 pictures, on two cores. Finished folds are kept, so a killed call goes on where it was. And if you have
 # pictures of a second hospital, learn from one and test on the other (this is the number to believe):
 #
 #     python -m cardiac_ml results --task xray --images my_folder --test-images other_hospital
