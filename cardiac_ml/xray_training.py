@@ -70,7 +70,7 @@ def train_members(dataset: CardiacDataset, start: HeartFinder | None = None, *, 
     size = dataset.pictures.shape[-1]
     training = RECIPE | training
     start = start or virtual_start(size, seed=seed, width=training["width"], progress=progress)
-    training.setdefault("side_views", virtual_side_views(size=size, seed=seed))
+    training.setdefault("side_views", virtual_side_views(size=size))
     settle = training | SETTLE | dict(epochs=math.ceil(SETTLING * training["epochs"]))
     networks = []
     for member in range(members):
