@@ -342,8 +342,8 @@ check(answer, "inverted", "One of them is a chest after all, once black and whit
 #
 #     xray_training.cross_validate("my_folder", kept="my_folder/networks")
 #
-# For each fold that trains three networks and asks them together. They are wider than the one above, start on virtual chests, see finer pictures (224 pixels) and at last milder changes of them: about a quarter
-# of an hour a fold with 150 pictures, on two cores. Finished folds are kept, so a killed call goes on where it was. And if you have
+# For each fold that trains three networks and asks them together. They are wider than the one above, start on virtual chests, see finer pictures (224 pixels) and at last milder changes of them: about ten
+# minutes a fold with 150 pictures, on two cores. Finished folds are kept, so a killed call goes on where it was. And if you have
 # pictures of a second hospital, learn from one and test on the other (this is the number to believe):
 #
 #     python -m cardiac_ml results --task xray --images my_folder --test-images other_hospital
