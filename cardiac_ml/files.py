@@ -1,4 +1,5 @@
 """Where data lies, and how files are written so that a killed process never leaves half of one."""
+import hashlib
 import os
 import tempfile
 from contextlib import contextmanager
@@ -19,6 +20,14 @@ def cache_folder() -> Path:
     if named := os.environ.get("CARDIAC_ML_CACHE"):
         return Path(named).expanduser()
     return ROOT / "cache" if (ROOT / "start.py").exists() else Path.home() / ".cache" / "cardiac_ml"
+
+
+def code_print() -> str:
+    """Changes with every line of the package: what was measured or trained with other code is not taken for this."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def find_data(name: str, folder: str | Path | None = None) -> Path | None:

@@ -11,7 +11,6 @@ the score is the mean over seeds and its spread (standard deviation). Finished r
 that an interrupted call goes on where it stopped; a change of the code or the options measures anew. The networks of
 finished folds of X-rays are kept likewise, in the cache.
 """
-import hashlib
 import json
 import platform
 import time
@@ -21,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_ml.files import ROOT, DataError, cache_folder, written_whole
+from cardiac_ml.files import ROOT, DataError, cache_folder, code_print, written_whole
 
 EPOCHS = {"1": 8, "2": 10, "3": 100, "4": 30}  # as in the notebooks
 REAL_EPOCHS = {"1": 28, "2": 28, "3": 80, "4": 30}
@@ -76,7 +75,7 @@ def xray_results(images, test_images):
     if images is None:
         raise DataError("--task xray needs --images FOLDER: chest X-rays with a boxes.csv.")
     if test_images is None:
-        xray_training.cross_validate(images, kept=cache_folder() / "xray_folds" / code_print())
+        xray_training.cross_validate(images, kept=cache_folder() / "xray_folds")
         return
     scores = xray_training.score_folder(xray_training.train_on_folder(images), test_images)
     print("\n".join(f"{name:<20} {value:.3f}" if isinstance(value, float) else f"{name:<20} {value}"
@@ -112,14 +111,6 @@ def wishes(options):
     """The options that change the numbers, as far as they were given."""
     wanted = {name: getattr(options, name) for name in ("seeds", "hearts", "epochs")}
     return {name: value for name, value in wanted.items() if value is not None}
-
-
-def code_print():
-    """Changes with every line of the package."""
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / "cardiac_ml").rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def as_markdown(rows):

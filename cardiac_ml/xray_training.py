@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cardiac_ml.checkpoints import data_print
+from cardiac_ml.files import code_print
 from cardiac_ml.training import fit
 from cardiac_ml.xray import REAL_SIZE, SIZE, CardiacDataset, load_xrays
 from cardiac_ml.xray_augment import Strength, augment
@@ -65,7 +67,7 @@ def train_members(dataset: CardiacDataset, start: HeartFinder | None = None, *, 
     """Networks trained from one start on the same pictures with other random numbers, to be asked together.
 
     The recipe for a few hundred real pictures: starting from virtual chests, wider than the tutorial's network, and
-    at last with milder changes of the pictures.
+    at last with milder changes of the pictures (SETTLE, whatever ``training`` says).
     """
     size = dataset.pictures.shape[-1]
     training = RECIPE | training
@@ -137,10 +139,9 @@ def cross_validated(dataset: CardiacDataset, folds: int = 5, seed: int = 0, prog
 
 
 def _training_print(dataset: CardiacDataset, seed: int, training: dict) -> str:
-    """Changes with the pictures, the boxes, the settings and the seed."""
-    digest = hashlib.sha256(repr((seed, sorted((RECIPE | dict(members=MEMBERS) | training).items()))).encode())
-    digest.update(dataset.pictures.tobytes() + dataset.sides.tobytes())
-    return digest.hexdigest()[:16]
+    """Changes with the pictures, the boxes, the settings, the seed and the code."""
+    what = (seed, sorted(training.items()), data_print((dataset.pictures, dataset.sides)), code_print())
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
 def cross_validate(folder, folds: int = 5, seed: int = 0, *, size: int = REAL_SIZE, **training) -> pd.DataFrame:

@@ -238,6 +238,9 @@ def test_a_killed_cross_validation_goes_on_where_it_was(folder, tmp_path, capsys
     boxes.to_csv(folder / "boxes.csv", index=False)
     xray_training.cross_validate(folder, **settings)
     assert len(calls) == 4  # only the fold that learns from the changed box
+    monkeypatch.setattr(xray_training, "code_print", lambda: "other code")
+    xray_training.cross_validate(folder, **settings)
+    assert len(calls) == 6
 
 
 def test_a_wrong_reference_box_is_named(folder, chests, capsys, monkeypatch):

@@ -114,7 +114,7 @@ for ax, (pixels, sides) in zip(axes.flat, data):
 # ### More pictures out of few
 #
 # A few hundred chests are not many. So each time a picture is used, it is changed a little: turned, zoomed, shifted, mirrored, with another tone
-# curve, sharper or softer. (Mirrored hearts are rare. But who may not lean on "left" has to look for edges.) **The box has to move along**, and here is a trap. The usual way is to turn the four corners and
+# curve, sharper or softer. (Real hearts are seldom on the other side. But a network that cannot count on "the heart is on the right of the picture" has to look for its edges.) **The box has to move along**, and here is a trap. The usual way is to turn the four corners and
 # to draw a new box around them. But a heart has no corners:
 
 # %%

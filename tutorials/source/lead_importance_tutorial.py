@@ -207,7 +207,7 @@ worth_12 = importance.log_likelihood(label[test][::5], chances_12.reshape(4096, 
 importance_plots.bars(leads.LEADS, *importance.mean_values(worth_12, hearts[::5]), unit="share of the log-likelihood");
 
 # %% [markdown]
-# The six limb leads together now take more than I and II took, and still each of them stands near the bottom. Six players come early more often than two. And here each has a noise of its own, as if each had its own
+# The six limb leads together now take more than I and II took, and still each of them stands near the bottom. In a random order, the first of six players comes earlier than the first of two, and finds more left to tell. And here each has a noise of its own, as if each had its own
 # electrodes; in a recording III is exactly II minus I. Whoever reads "the limb leads matter least, leave them out" off such a picture has let the wrong players play.
 #
 # **Groups** can play too. Limb leads against chest leads, with everything inside a group coming and going together:
