@@ -293,7 +293,7 @@ def call(command, **variables):
 
 
 def run_notebooks(python, names, quick):
-    return call([python, "-m", "cardiac_ml.notebooks", "run"] + ["--quick"] * quick + names)
+    return call([python, "-m", "tools.notebooks", "run"] + ["--quick"] * quick + names)
 
 
 def run_tests(python, arguments):

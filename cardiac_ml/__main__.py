@@ -81,7 +81,7 @@ def _simulate_heartbeats(options):
 
 
 def _simulate_geometry(options):
-    from cardiac_ml import heart
+    from cardiac_ml.heart3d import mesh as heart
     from cardiac_ml.virtual import geometry
     mesh, points = geometry.reference_heart()
     print(f"Written to {heart.write_mesh(options.out / 'heart_mesh.vtk', mesh)} "
@@ -89,7 +89,7 @@ def _simulate_geometry(options):
 
 
 def _simulate_report(options):
-    from cardiac_ml.virtual import validation
+    from tools import virtual_checks as validation
     print(f"Written to {validation.make_report(options.out)}")
 
 
@@ -108,7 +108,7 @@ def _pack(options):
 
 
 def _add_rebuild(commands):
-    from cardiac_ml import records
+    from cardiac_ml.new_patients import records
     records.add_commands(commands)
 
 
@@ -134,18 +134,18 @@ def _add_submissions(commands):
 
 
 def _truth(options, task):
-    from cardiac_ml import scoring
+    from cardiac_ml.challenge import scoring
     return scoring.truth_at_hand(task) if options.truth is None else scoring.read_truth(options.truth)
 
 
 def _template(options):
-    from cardiac_ml import submission
+    from cardiac_ml.challenge import submission
     out = options.out or Path(f"submission_task_{options.task}.npz")
     print(f"Written to {submission.write_template(out, options.task, _truth(options, options.task).ids)}")
 
 
 def _check(options):
-    from cardiac_ml import submission
+    from cardiac_ml.challenge import submission
     given = submission.read_submission(options.file)
     truth = _truth(options, given.header["task"])
     wrong = submission.problems(given, truth.task, truth.ids)
@@ -154,7 +154,7 @@ def _check(options):
 
 
 def _score(options):
-    from cardiac_ml import scoring, submission
+    from cardiac_ml.challenge import scoring, submission
     if options.leaderboard is not None:
         if options.task is None and options.truth is None:
             raise DataError("Say which task to rank: --task N, or --truth FILE.")
@@ -169,7 +169,7 @@ def _score(options):
 
 
 def _rank(options, truth):
-    from cardiac_ml import scoring, submission
+    from cardiac_ml.challenge import scoring, submission
     board, refused = scoring.leaderboard(options.leaderboard, truth)
     rows = scoring.leaderboard_rows(board, truth.task)
     title = f"Task {truth.task}: {submission.TASKS[truth.task].title}"
@@ -191,7 +191,7 @@ def _add_challenge(commands):
 
 
 def _make_challenge(options):
-    from cardiac_ml import challenge
+    from cardiac_ml.challenge import making as challenge
     public, private = challenge.make_challenge(options.out, options.seed, options.hearts, options.test_hearts, options.cases)
     print(f"Give participants {public}; keep {private} and the seed to yourself.")
 
@@ -213,7 +213,7 @@ def _add_results(commands):
 
 
 def _results(options):
-    from cardiac_ml import results
+    from tools import results
     results.main(options)
 
 
@@ -224,7 +224,7 @@ def _add_figures(commands):
 
 
 def _figures(options):
-    from cardiac_ml import figures
+    from tools import figures
     print(*figures.make_figures(options.out), sep="\n")
 
 

@@ -20,7 +20,7 @@ from cardiac_ml import __version__
 from cardiac_ml.files import DataError, written_whole
 
 FORMAT = 1
-ROOMS = ("cardiac_ml.models", "cardiac_ml.heart_models", "cardiac_ml.xray_model")  # where load looks for networks
+ROOMS = ("cardiac_ml.models", "cardiac_ml.heart_models", "cardiac_ml.xray.model")  # where load looks for networks
 CARD = "card.json"
 
 

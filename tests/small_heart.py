@@ -2,7 +2,7 @@
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.heart import POINT_NAMES, Mesh
+from cardiac_ml.heart3d.mesh import POINT_NAMES, Mesh
 
 KUHN = [[0, 1, 3, 7], [0, 1, 5, 7], [0, 2, 3, 7], [0, 2, 6, 7], [0, 4, 5, 7], [0, 4, 6, 7]]  # a cube as six tetrahedra
 

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from cardiac_ml import heart, scoring, submission
+from cardiac_ml.challenge import scoring, submission
+from cardiac_ml.heart3d import mesh as heart
 from cardiac_ml.__main__ import main
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cardiac_ml import __main__ as command_line
-from cardiac_ml import heartbeats, intracardiac, notebooks
+from cardiac_ml import heartbeats, intracardiac
+from tools import notebooks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tutorials" / "README.md"]
@@ -62,7 +63,7 @@ def test_commands_exist(line):
         if "COMMAND" not in words:
             typed = [{"S": "1", "N": "3"}.get(word, word) for word in words[3:]]
             assert callable(command_line._parser().parse_args(typed).run), line
-    elif words[1:3] == ["-m", "cardiac_ml.notebooks"]:
+    elif words[1:3] == ["-m", "tools.notebooks"]:
         assert words[3] in notebooks.COMMANDS
     elif words[1:2] == ["start.py"] or words[0].startswith("./"):
         assert (ROOT / (words[1] if words[0].startswith("python") else words[0])).exists()

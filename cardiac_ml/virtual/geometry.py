@@ -2,7 +2,7 @@
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.heart import POINT_NAMES, Mesh
+from cardiac_ml.heart3d.mesh import POINT_NAMES, Mesh
 from cardiac_ml.virtual.anatomy import Shape, build_heart
 from cardiac_ml.virtual.points import find_places, recording_points
 

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from cardiac_ml import heartbeats, metrics, plots, recipes, saliency, scoring, submission
+from cardiac_ml import heartbeats, metrics, plots, recipes, saliency
+from cardiac_ml.challenge import scoring, submission
 from cardiac_ml.exercises import check
 
 # %% [markdown]

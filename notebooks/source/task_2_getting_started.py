@@ -22,9 +22,10 @@ import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from cardiac_ml import heartbeats, metrics, plots, recipes, submission, scoring
+from cardiac_ml import heartbeats, metrics, plots, recipes
+from cardiac_ml.challenge import submission, scoring
 from cardiac_ml.exercises import check
-from cardiac_ml.records import interval_features
+from cardiac_ml.new_patients.records import interval_features
 
 # %% tags=["parameters"]
 EPOCHS = 10  # quick: 1
@@ -235,7 +236,7 @@ if len(strangers_test) == len(test):
 #
 # Put there, this notebook uses them: its part on new patients then trains on the 22 usual training patients and tests on the 22 others.
 #
-# How far can one get with the real ones? `cardiac_ml/patients.py` compares every beat with its own patient's *other* beats: rhythm, P wave, shape. In a cross-validation over the 22 training
+# How far can one get with the real ones? `cardiac_ml/new_patients/classifier.py` compares every beat with its own patient's *other* beats: rhythm, P wave, shape. In a cross-validation over the 22 training
 # patients (classes N, S, V, F) that gives a macro-F1 of 0.661, where the plain network on Kaggle's rows gives 0.392. The command that printed both:
 #
 #     python -m cardiac_ml results --task 2 --split patients --records RECORDS

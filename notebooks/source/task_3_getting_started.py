@@ -16,8 +16,10 @@ import numpy as np
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
-from cardiac_ml import ecg_plots, heart, heart_metrics, heart_pictures, heart_recipes, heart_view, intracardiac, leads
-from cardiac_ml import saved_models, scoring, submission
+from cardiac_ml import ecg_plots, heart_metrics, heart_recipes, intracardiac, leads
+from cardiac_ml.heart3d import mesh as heart, pictures as heart_pictures, view as heart_view
+from cardiac_ml import saved_models
+from cardiac_ml.challenge import scoring, submission
 from cardiac_ml.exercises import check
 
 # %% [markdown]

@@ -15,8 +15,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from cardiac_ml import ecg_plots, heart, heart_metrics, heart_recipes, heart_view, intracardiac, leads
-from cardiac_ml import scoring, submission
+from cardiac_ml import ecg_plots, heart_metrics, heart_recipes, intracardiac, leads
+from cardiac_ml.heart3d import mesh as heart, view as heart_view
+from cardiac_ml.challenge import scoring, submission
 from cardiac_ml.exercises import check
 
 # %% tags=["parameters"]

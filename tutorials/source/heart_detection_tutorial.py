@@ -16,9 +16,9 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from cardiac_ml import xray, xray_augment, xray_finding, xray_scores, xray_training
+from cardiac_ml.xray import images as xray, augment as xray_augment, finding as xray_finding, scores as xray_scores, training as xray_training
 from cardiac_ml.exercises import check
-from cardiac_ml.virtual import phantom
+from cardiac_ml.xray import phantom
 
 # %% tags=["parameters"]
 FOLDER = None    # a folder with boxes.csv and pictures; None: virtual chests

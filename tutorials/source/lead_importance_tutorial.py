@@ -14,7 +14,8 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cardiac_ml import importance, importance_plots, intracardiac, lead_subsets, leads
+from cardiac_ml import intracardiac, leads
+from cardiac_ml.lead_importance import shapley as importance, figures as importance_plots, subsets as lead_subsets
 from cardiac_ml.exercises import check
 from cardiac_ml.training import probabilities
 

@@ -1,0 +1,1 @@
+"""A challenge of one's own: hearts to hand out, submissions, scores, a board."""

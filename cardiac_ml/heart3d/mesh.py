@@ -1,0 +1,338 @@
+"""The heart as a mesh: tetrahedra, its surface, 75 named recording points, and values between them.
+
+Axes of the mesh files, in mm: z runs from the apex (0) to the base, x to the lateral wall of the left ventricle, y from
+the anterior wall to the inferior one; the right ventricle lies at small x.
+"""
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cardiac_ml.files import ROOT, DataError, written_whole
+from cardiac_ml.heart_metrics import upstroke_ms
+
+TETRAHEDRON = 10  # the number VTK gives this shape
+SHAPES = {1: "points", 3: "lines", 5: "triangles", 9: "quadrangles", 10: "tetrahedra", 12: "hexahedra", 13: "wedges",
+          14: "pyramids", 24: "quadratic tetrahedra"}
+FACES = np.array([[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]])  # face k lies opposite corner k
+
+FREE_LEFT = (1, 4, 5, 6, 7, 10, 11, 12, 13, 15, 16, 17)  # segments whose outside is the epicardium
+FREE_RIGHT = (1, 2, 3, 6, 7, 8, 11, 12)
+POINT_NAMES = (  # the order of the points file, and of the columns of every voltage recording
+    *(f"AHA{i:02}" for i in range(1, 18)), *(f"RV{i:02}" for i in range(1, 14)),
+    *(f"EPI_AHA{i:02}" for i in FREE_LEFT), *(f"EPI_RV{i:02}" for i in FREE_RIGHT),
+    *(f"MID_AHA{i:02}" for i in FREE_LEFT), *(f"MID_RV{i:02}" for i in FREE_RIGHT),
+    *(f"SEPTM_AHA{left:02}_RV{right:02}" for left, right in ((2, 5), (3, 4), (8, 10), (9, 9), (14, 13))),
+)
+GROUPS = {"AHA": "left endocardium", "RV": "right endocardium", "EPI_AHA": "left epicardium",
+          "EPI_RV": "right epicardium", "MID_AHA": "left mid-wall", "MID_RV": "right mid-wall", "SEPTM_AHA": "septum"}
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A volume of tetrahedra: points_mm (n, 3) float, tetrahedra (m, 4) whole numbers that name points."""
+
+    points_mm: np.ndarray
+    tetrahedra: np.ndarray
+
+    def __post_init__(self):
+        points, cells = np.asarray(self.points_mm, dtype=float), np.asarray(self.tetrahedra)
+        if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+            raise DataError(f"A mesh needs finite points of shape (n, 3) in mm, found {points.shape}"
+                            f"{' with NaN or infinite numbers' if points.ndim == 2 and points.shape[1] == 3 else ''}.")
+        if cells.ndim != 2 or cells.shape[1] != 4 or len(cells) == 0 or cells.dtype.kind not in "iu":
+            raise DataError(f"A mesh needs tetrahedra of shape (m, 4) in whole numbers, found {cells.shape} "
+                            f"{cells.dtype}. A surface alone is not enough: nothing could lie inside it.")
+        if cells.min() < 0 or cells.max() >= len(points):
+            raise DataError(f"Tetrahedra name points {cells.min()} to {cells.max()}, but the {len(points)} points "
+                            f"count from 0. Points and tetrahedra come from different meshes, or count from 1.")
+        object.__setattr__(self, "points_mm", points)
+        object.__setattr__(self, "tetrahedra", cells.astype(np.int64))
+
+    def __repr__(self):
+        low, high = self.points_mm.min(axis=0), self.points_mm.max(axis=0)
+        size = " x ".join(f"{length:.0f}" for length in high - low)
+        return (f"Mesh({len(self.points_mm)} points, {len(self.tetrahedra)} tetrahedra, {size} mm, "
+                f"{np.abs(self.volumes_mm3).sum() / 1000:.0f} ml)")
+
+    @property
+    def volumes_mm3(self) -> np.ndarray:
+        """Volume of each tetrahedron (m,); negative where its corners are numbered the other way round."""
+        corner = self.points_mm[self.tetrahedra]
+        return np.linalg.det(corner[:, 1:] - corner[:, :1]) / 6
+
+
+# --------------------------------------------------------------------------------------------------------- mesh files
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"{path} is not there. `python -m cardiac_ml simulate geometry` writes the files of a virtual "
+                        f"heart.")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not plain text. Save it again as legacy VTK in ASCII (in ParaView: Save Data, "
+                        f"file type ASCII), or the points as CSV.") from None
+
+
+def _numbers(path: Path, text: str, section: str, per_item: int | None, kind: type) -> np.ndarray:
+    """The numbers under one heading ("POINTS 8033 double"): (count, per_item), or flat where ``per_item`` is None."""
+    heading = re.search(rf"^{section}[ \t]+(\d+)(?:[ \t]+(\w+))?[ \t]*\r?$", text, re.MULTILINE)
+    if not heading:
+        raise DataError(f"{path} has no line '{section} <count>': it is cut off, or no unstructured grid.")
+    following = re.compile(r"^[A-Z]", re.MULTILINE).search(text, heading.end())
+    words = text[heading.end():following.start() if following else len(text)].split()
+    count = int(heading[1])
+    expected = count * per_item if per_item else int(heading[2])
+    if len(words) != expected:
+        advice = "It is cut off: copy it again." if len(words) < expected else "It is damaged: make it again."
+        raise DataError(f"{path}: '{heading[0].strip()}' promises {expected} numbers, found {len(words)}. {advice}")
+    try:
+        values = np.array(words, dtype=kind)
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{path}, under {section}: {error}. Expected only numbers.") from None
+    return values.reshape(count, per_item) if per_item else values
+
+
+def read_mesh(path: str | Path) -> Mesh:
+    """Tetrahedra from a legacy ASCII VTK file (an unstructured grid, as ParaView saves it)."""
+    path = Path(path)
+    text = _text(path)
+    head = [line.strip() for line in text.splitlines()[:4]] + [""] * 4
+    if not head[0].startswith("# vtk DataFile") or head[2] != "ASCII" or head[3] != "DATASET UNSTRUCTURED_GRID":
+        raise DataError(f"{path} begins with {head[0][:40]!r}, {head[2][:40]!r}, {head[3][:40]!r}; expected '# vtk "
+                        f"DataFile ...', 'ASCII', 'DATASET UNSTRUCTURED_GRID'. Save it again as legacy VTK in ASCII.")
+    if re.search(r"^OFFSETS", text, re.MULTILINE):
+        raise DataError(f"{path} is legacy VTK 5.1. Save it with file version 4.2, which lists corners per cell.")
+    points = _numbers(path, text, "POINTS", 3, float)
+    cells = _numbers(path, text, "CELLS", None, np.int64)
+    types, counts = np.unique(_numbers(path, text, "CELL_TYPES", 1, np.int64), return_counts=True)
+    if types.tolist() != [TETRAHEDRON]:
+        found = ", ".join(f"{n} {SHAPES.get(t, 'of another shape')} (type {t})" for t, n in zip(types, counts))
+        raise DataError(f"{path} holds {found or 'no cells'}; expected tetrahedra (type 10) only. Cut other cells into "
+                        f"tetrahedra first (in ParaView: the filter Tetrahedralize).")
+    if len(cells) != 5 * counts[0] or (cells[::5] != 4).any():
+        raise DataError(f"{path}: every line under CELLS must be '4' and four corners. The file is damaged: make it "
+                        f"again.")
+    try:
+        return Mesh(points, cells.reshape(-1, 5)[:, 1:])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def write_mesh(path: str | Path, mesh: Mesh, point_values: dict[str, np.ndarray] | None = None) -> Path:
+    """A mesh as legacy ASCII VTK, with values (n,) at its points for ParaView: {"activation_ms": array, ...}."""
+    point_values = {name: np.asarray(values, dtype=float) for name, values in (point_values or {}).items()}
+    for name, values in point_values.items():
+        if values.shape != (len(mesh.points_mm),) or not re.fullmatch(r"\S+", name):
+            raise DataError(f"The values {name!r} have shape {values.shape}; expected one number for each of the "
+                            f"{len(mesh.points_mm)} points of the mesh, and a name without spaces.")
+    count = len(mesh.tetrahedra)
+    with written_whole(path, "w") as file:
+        file.write("# vtk DataFile Version 2.0\nheart, mm\nASCII\nDATASET UNSTRUCTURED_GRID\n")
+        file.write(f"POINTS {len(mesh.points_mm)} double\n")
+        file.writelines(f"{x:.8g} {y:.8g} {z:.8g}\n" for x, y, z in mesh.points_mm.tolist())
+        file.write(f"\nCELLS {count} {5 * count}\n")
+        file.writelines(f"4 {a} {b} {c} {d}\n" for a, b, c, d in mesh.tetrahedra.tolist())
+        file.write(f"\nCELL_TYPES {count}\n" + f"{TETRAHEDRON}\n" * count)
+        file.write(f"\nPOINT_DATA {len(mesh.points_mm)}\n" if point_values else "")
+        for name, values in point_values.items():
+            file.write(f"SCALARS {name} double 1\nLOOKUP_TABLE default\n")
+            file.writelines(f"{value:.8g}\n" for value in values.tolist())
+    return Path(path)
+
+
+# ------------------------------------------------------------------------------------------------------ point files
+
+def read_points(path: str | Path) -> pd.DataFrame:
+    """The 75 recording points: columns x, y, z (mm) and name, without the quotes that the file puts around names."""
+    path = Path(path)
+    lines = [line.split(",") for line in _text(path).splitlines() if line.strip()]
+    header = [word.strip().strip('"') for word in lines[0]] if lines else []
+    wanted = ["Points:0", "Points:1", "Points:2", "Name"]
+    if not set(wanted) <= set(header):
+        raise DataError(f"{path} has the columns {header}; expected {wanted} in its first line.")
+    columns = [header.index(name) for name in wanted]
+    try:
+        rows = [(*(float(line[i].strip(' "')) for i in columns[:3]), line[columns[3]].strip(" \"'"))
+                for line in lines[1:]]
+    except (ValueError, IndexError) as error:
+        raise DataError(f"{path} has a line without three numbers and a name ({error}). Copy the file again.") from None
+    table = pd.DataFrame(rows, columns=["x", "y", "z", "name"])
+    check_points(table, path)
+    return table
+
+
+def check_points(points: pd.DataFrame, where: str | Path = "The table of recording points") -> None:
+    """Raise unless these are the 75 known points, in the known order, each at a finite place of its own."""
+    names = points.name.tolist()
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    missing, unknown = sorted(set(POINT_NAMES) - set(names)), sorted(set(names) - set(POINT_NAMES))
+    if doubled or missing or unknown:
+        said = [f"{what}: {', '.join(map(str, which[:5]))}{' ...' if len(which) > 5 else ''}" for what, which in
+                (("doubled", doubled), ("missing", missing), ("unknown", unknown)) if which]
+        raise DataError(f"{where} has {len(names)} points, expected the 75 of cardiac_ml.heart3d.mesh.POINT_NAMES; "
+                        f"{'; '.join(said)}.")
+    if names != list(POINT_NAMES):
+        row = next(i for i, (found, expected) in enumerate(zip(names, POINT_NAMES)) if found != expected)
+        raise DataError(f"{where}: row {row} is {names[row]}, expected {POINT_NAMES[row]}. The order matters, it is "
+                        f"that of the 75 columns of a recording: sort the rows as in cardiac_ml.heart3d.mesh.POINT_NAMES.")
+    places = points[["x", "y", "z"]].to_numpy(dtype=float)
+    if not np.isfinite(places).all():
+        bad = points.name[~np.isfinite(places).all(axis=1)].tolist()
+        raise DataError(f"{where}: {', '.join(bad[:5])} have NaN or infinite coordinates; expected mm.")
+
+
+def write_points(path: str | Path, points: pd.DataFrame) -> Path:
+    """Recording points in the layout of the points file: quoted headings, names in single quotes."""
+    check_points(points)
+    with written_whole(path, "w") as file:
+        file.write('"Points:0","Points:1","Points:2","Name"\n')
+        file.writelines(f"{x!r},{y!r},{z!r},'{name}'\n" for x, y, z, name in
+                        zip(*(points[axis].astype(float).tolist() for axis in "xyz"), points.name))
+    return Path(path)
+
+
+def point_groups(points: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Rows of the points by the layer of the wall they lie in: {"left endocardium": array of rows, ...}."""
+    layer = points.name.str.extract(r"^([A-Z]+(?:_[A-Z]+)?)", expand=False).map(GROUPS)
+    return {group: np.flatnonzero(layer == group) for group in GROUPS.values()}
+
+
+def default_heart(folder: str | Path | None = None) -> tuple[Mesh, pd.DataFrame]:
+    """Mesh and recording points of the heart that the kit shows: ``geometry/`` of the repository, or of ``folder``."""
+    folder = ROOT / "geometry" if folder is None else Path(folder)
+    mesh, points = read_mesh(folder / "heart_mesh.vtk"), read_points(folder / "points.csv")
+    check_inside(mesh, points)
+    return mesh, points
+
+
+# --------------------------------------------------------------------------------------------------------- geometry
+
+def surface(mesh: Mesh) -> np.ndarray:
+    """Triangles (k, 3) of the outer surface, cavities included, each with its normal pointing out of the muscle."""
+    corners = mesh.tetrahedra[:, FACES]  # (m, 4, 3)
+    a, b, c = np.sort(corners.reshape(-1, 3), axis=1).T
+    n = len(mesh.points_mm)
+    _, first, count = np.unique((a * n + b) * n + c, return_index=True, return_counts=True)  # one number a face
+    if (count > 2).any():
+        raise DataError(f"{(count > 2).sum()} faces of the mesh belong to more than two tetrahedra, so that it has no "
+                        f"surface. Cells are doubled or overlap: make the mesh again.")
+    outer = first[count == 1]
+    triangles, opposite = corners.reshape(-1, 3)[outer], mesh.tetrahedra.reshape(-1)[outer]
+    a, b, c = (mesh.points_mm[triangles[:, k]] for k in range(3))
+    inwards = np.einsum("ij,ij->i", np.cross(b - a, c - a), mesh.points_mm[opposite] - a) > 0
+    triangles[inwards] = triangles[inwards][:, ::-1]
+    return triangles
+
+
+def inside(mesh: Mesh, points_mm: np.ndarray, tolerance_mm: float = 0.01) -> np.ndarray:
+    """Which points (k, 3) lie in a tetrahedron or within ``tolerance_mm`` of its faces: booleans (k,)."""
+    corner = mesh.points_mm[mesh.tetrahedra]  # (m, 4, 3)
+    low, high = corner.min(axis=1) - tolerance_mm, corner.max(axis=1) + tolerance_mm
+    found = np.zeros(len(points_mm), dtype=bool)
+    for k, point in enumerate(np.asarray(points_mm, dtype=float)):
+        near = corner[((low <= point) & (point <= high)).all(axis=1)]
+        base = near[:, FACES[:, 0]]  # one corner of each face, (near, 4, 3)
+        normal = np.cross(near[:, FACES[:, 1]] - base, near[:, FACES[:, 2]] - base)
+        length = np.linalg.norm(normal, axis=2)
+        length[length == 0] = np.inf  # a flat tetrahedron contains nothing
+        beyond = np.einsum("nfj,nfj->nf", normal, point - base) / length
+        beyond *= np.sign(np.einsum("nfj,nfj->nf", normal, base - near))  # positive: on the far side from the corner
+        found[k] = (beyond <= tolerance_mm).all(axis=1).any()
+    return found
+
+
+def check_inside(mesh: Mesh, points: pd.DataFrame) -> None:
+    """Raise if a recording point lies outside the muscle: mesh and points are then of different hearts, or units."""
+    places = points[["x", "y", "z"]].to_numpy()
+    outside = points.name[~inside(mesh, places)].tolist()
+    if outside:
+        low, high = (np.round(end(mesh.points_mm, axis=0)).tolist() for end in (np.min, np.max))
+        named = ", ".join(outside[:5]) + (" ..." if len(outside) > 5 else "")
+        raise DataError(f"{len(outside)} of {len(points)} recording points lie outside the mesh: {named}. The mesh "
+                        f"spans {low} to {high} mm: are both files of one heart and in mm?")
+
+
+# ---------------------------------------------------------------------------------------------------- interpolation
+
+def distances(nodes_mm: np.ndarray, points_mm: np.ndarray) -> np.ndarray:
+    """Distance of every node to every point: (n, 3), (p, 3) -> (n, p)."""
+    return np.linalg.norm(np.asarray(nodes_mm, dtype=float)[:, None] - np.asarray(points_mm, dtype=float), axis=2)
+
+
+def rbf_weights(points_mm: np.ndarray) -> np.ndarray:
+    """(p + 1, p): values at the points -> a weight per point and a constant, so that at any place x
+
+    value(x) = sum over points of weight * distance(x, point) + constant. It is exact at the points, and the weights
+    sum to zero, so that far away the value stops growing.
+    """
+    p = len(points_mm)
+    gap = distances(points_mm, points_mm)
+    if p < 2 or (gap[~np.eye(p, dtype=bool)] < 1e-6).any():
+        raise DataError(f"Interpolation needs at least two points, all at different places; found {p} points"
+                        f"{', of which at least two coincide' if p > 1 else ''}.")
+    system = np.ones((p + 1, p + 1))
+    system[:p, :p], system[p, p] = gap, 0
+    return np.linalg.solve(system, np.eye(p + 1, p))
+
+
+def interpolation_matrix(points_mm: np.ndarray, nodes_mm: np.ndarray, kind: str = "linear rbf") -> np.ndarray:
+    """Matrix (nodes, points) float32: ``values @ matrix.T`` carries values at the points to the nodes.
+
+    "linear rbf" (linear radial basis functions, exact at the points) is closest to a real activation map; "shepard"
+    (the mean of all points, weighted by 1 / distance squared) is what ParaView's point interpolation does.
+    """
+    points_mm, nodes_mm = np.asarray(points_mm, dtype=float), np.asarray(nodes_mm, dtype=float)
+    if points_mm.ndim != 2 or points_mm.shape[1] != 3 or not np.isfinite(points_mm).all():
+        raise DataError(f"Interpolation needs finite points of shape (p, 3) in mm, found {points_mm.shape}.")
+    gap = distances(nodes_mm, points_mm)
+    if kind == "linear rbf":
+        weights = rbf_weights(points_mm)
+        return (gap @ weights[:-1] + weights[-1]).astype(np.float32)
+    if kind == "shepard":
+        closeness = 1 / np.maximum(gap, 1e-6) ** 2
+        return (closeness / closeness.sum(axis=1, keepdims=True)).astype(np.float32)
+    raise DataError(f"There is no interpolation {kind!r}; choose 'linear rbf' or 'shepard'.")
+
+
+def interpolate(points_mm, nodes_mm, values: np.ndarray, kind: str = "linear rbf") -> np.ndarray:
+    """Values (..., p) at the points -> (..., nodes). NaN is a missing value: such points are left out, case by case."""
+    values = np.asarray(values, dtype=float)
+    if values.shape[-1:] != (len(points_mm),) or np.isinf(values).any():
+        raise DataError(f"Values of shape {values.shape} for {len(points_mm)} recording points: expected (..., "
+                        f"{len(points_mm)}), NaN where a value is missing, and nothing infinite.")
+    cases = values.reshape(-1, len(points_mm))
+    result = np.empty((len(cases), len(nodes_mm)))
+    patterns, which = np.unique(np.isfinite(cases), axis=0, return_inverse=True)
+    for number, known in enumerate(patterns):
+        if known.sum() < 2:
+            raise DataError(f"Only {known.sum()} of {len(known)} recording points have a value: too few for a map.")
+        rows = which.reshape(-1) == number
+        matrix = interpolation_matrix(np.asarray(points_mm)[known], nodes_mm, kind)
+        result[rows] = cases[rows][:, known] @ matrix.T
+    return result.reshape(*values.shape[:-1], len(nodes_mm))
+
+
+def wave(points_mm: np.ndarray, nodes_mm: np.ndarray, voltage_mv: np.ndarray, times_ms) -> np.ndarray:
+    """Voltage at the nodes (times, nodes) from the traces of the points (p, time), 1 ms apart.
+
+    Averaging traces that start at different times would blur the front. So each trace is first shifted to the
+    node's own activation time; then the traces are combined with the interpolation's weights.
+    """
+    voltage_mv = np.asarray(voltage_mv, dtype=float)
+    if voltage_mv.ndim != 2 or len(voltage_mv) != len(points_mm) or not np.isfinite(voltage_mv).all():
+        raise DataError(f"Voltages of shape {voltage_mv.shape} for {len(points_mm)} recording points: expected finite "
+                        f"({len(points_mm)}, time) in mV.")
+    start_ms = upstroke_ms(voltage_mv)
+    node_ms = interpolate(points_mm, nodes_mm, start_ms)
+    start_ms = np.where(np.isfinite(start_ms), start_ms, np.nanmedian(start_ms))  # silent: any shift will do
+    matrix, time_ms = interpolation_matrix(points_mm, nodes_mm), np.arange(voltage_mv.shape[1])
+    result = np.empty((len(times_ms), len(nodes_mm)))
+    for row, now in enumerate(times_ms):
+        since = now - node_ms
+        result[row] = sum(weight * np.interp(since + start, time_ms, trace)
+                          for weight, start, trace in zip(matrix.T, start_ms, voltage_mv))
+    return result

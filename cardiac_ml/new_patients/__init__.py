@@ -1,0 +1,1 @@
+"""Irregular heartbeats of people never seen: raw MIT-BIH records, whole patients held out."""

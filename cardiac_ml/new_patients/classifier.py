@@ -1,0 +1,201 @@
+"""Heartbeats of new patients (task 2): learn from raw MIT-BIH records, and score whole records never seen.
+
+    python -m cardiac_ml results --task 2 --split patients --records FOLDER [--test-records FOLDER]
+
+Each beat is compared with its own patient's other beats (``beat_features``), boosted trees tell the classes, and
+fusion beats are made for every training patient by adding up one normal and one ventricular beat: the real ones nearly
+all come from one record. No label of a patient who is tested is used, but their unlabelled record as a whole is, and
+where the R peaks are is taken from the annotations, as in the literature.
+"""
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cardiac_ml.new_patients.features import AFTER_MS, BEFORE_MS, beat_features
+from cardiac_ml.files import DataError
+from cardiac_ml.heartbeats import DS1, DS2, MITBIH_CLASSES, PACED, SAME_PERSON, Heartbeats, patient_folds
+from cardiac_ml.new_patients.records import RecordBeats, find_records, load_records
+
+CLASSES = MITBIH_CLASSES[:4]  # class Q, paced or unclassifiable, is neither learned nor scored
+NORMAL, VENTRICULAR, FUSION = 0, 2, 3
+FOLDS = 7
+MOST = 300  # beats of one class of one patient to learn from: more of the same teach little
+MADE = 60  # fusion beats made for a patient, in at most every 25th beat, so that the record stays what it was
+TREES = dict(max_iter=100, learning_rate=0.08, max_leaf_nodes=8, min_samples_leaf=30, l2_regularization=5.0,
+             max_features=0.25, early_stopping=False)
+FUSION_ODDS = 0.5  # far more fusion beats are learned from than there are, so fewer are believed
+FUSION_BURDEN = 0.1  # share of ventricular beats in a record from which on fusion beats are believed in full
+
+
+class BeatTable(NamedTuple):
+    """Features of all beats of some records: those of class Q are in it, for the record's sake, but never scored."""
+    features: np.ndarray  # (rows, features) float32, NaN where unknown
+    label: np.ndarray  # (rows,) position in MITBIH_CLASSES
+    patient: np.ndarray  # (rows,)
+
+    def rows(self, chosen) -> "BeatTable":
+        return BeatTable(*(array[chosen] for array in self))
+
+
+# ---- records ----
+
+def training_names(folder: str | Path) -> list[str]:
+    """The records of a folder that may be learned from: neither paced ones nor test patients of the usual split."""
+    names = find_records(folder)
+    kept = _without(names, PACED + DS2)
+    if not kept:
+        raise DataError(f"{folder} has only paced records or test patients of the usual split ({', '.join(names)}). "
+                        f"To learn from, it needs others, such as the records of DS1: {', '.join(map(str, DS1))}.")
+    return kept
+
+
+def test_names(folder: str | Path, trained: Sequence[str]) -> list[str]:
+    """The records of a folder to test on; of a folder that holds both halves of the usual split, the test patients."""
+    names = find_records(folder)
+    kept = _without(names, PACED + DS1) if set(names) & _strings(DS2) else _without(names, PACED)
+    if both := sorted(set(kept) & set(trained)):
+        raise DataError(f"Records {', '.join(both)} are in the test folder {folder} and were trained on too: that "
+                        "would not be a score on new patients. Give a folder of other records with --test-records.")
+    if not kept:
+        raise DataError(f"{folder} has no record to test on, only {', '.join(names)}: paced ones are left out.")
+    return kept
+
+
+def _without(names: Sequence[str], left_out: Sequence) -> list[str]:
+    return [name for name in names if name not in _strings(left_out)]
+
+
+def _strings(names: Sequence) -> set[str]:
+    return {str(name) for name in names}
+
+
+def load_patients(folder: str | Path, names: Sequence[str]) -> RecordBeats:
+    """Beats of whole records with both channels around them, as the features need them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The inplace keyword")  # wfdb's use of pandas
+            return load_records(folder, names, before_ms=BEFORE_MS, after_ms=AFTER_MS, channels=2)
+    except DataError as error:
+        if "channels is 2" in str(error):
+            raise DataError(f"{error} New patients are told apart by two channels, as MIT-BIH records have them: move "
+                            f"the files of that record out of {folder}.") from error
+        raise
+
+
+def beat_table(ds: RecordBeats) -> BeatTable:
+    return BeatTable(beat_features(ds).to_numpy(), ds.label, ds.table["patient"].to_numpy())
+
+
+# ---- fusion beats ----
+
+def made_fusions(ds: RecordBeats, seed: int = 0) -> BeatTable:
+    """Fusion beats of patients with five ventricular beats or more, each in the place of a normal one.
+
+    In a fusion beat two fronts share the ventricles, so its QRS lies between those of a normal and of a ventricular
+    beat, while P wave and rhythm are those of the normal one. This uses labels: only for patients to learn from.
+    """
+    rng = np.random.default_rng(seed)
+    normal, ventricular = [np.empty(0, int)], [np.empty(0, int)]
+    for rows in ds.table.groupby("record", sort=False).indices.values():
+        here, others = rows[ds.label[rows] == NORMAL], rows[ds.label[rows] == VENTRICULAR]
+        if len(others) >= 5:
+            normal.append(rng.permutation(here)[:min(MADE, len(rows) // 25)])
+            ventricular.append(rng.choice(others, len(normal[-1])))
+    normal, ventricular = np.concatenate(normal), np.concatenate(ventricular)
+    if not len(normal):
+        return BeatTable(np.empty((0, 0), np.float32), normal, normal)
+    window_mv = ds.window_mv.copy()
+    window_mv[normal] = mixed(ds.window_mv[normal], ds.window_mv[ventricular], ds.window_time_ms, rng)
+    features = beat_features(replace(ds, window_mv=window_mv)).to_numpy()[normal]
+    return BeatTable(features, np.full(len(normal), FUSION), ds.table["patient"].to_numpy()[normal])
+
+
+def mixed(normal_mv: np.ndarray, ventricular_mv: np.ndarray, time_ms: np.ndarray,
+          rng: np.random.Generator) -> np.ndarray:
+    """Normal beats (rows, channels, samples) with a quarter to three quarters of a ventricular one from the QRS on."""
+    share = rng.uniform(0.25, 0.75, len(normal_mv))[:, None, None] * np.clip((time_ms + 130) / 60, 0, 1)
+    most = round(22 / (time_ms[1] - time_ms[0]))  # the two fronts start up to 22 ms apart
+    columns = np.arange(len(time_ms)) + rng.integers(-most, most + 1, (len(normal_mv), 1))
+    columns = np.clip(columns, 0, len(time_ms) - 1)[:, None]
+    moved = np.take_along_axis(ventricular_mv, np.broadcast_to(columns, normal_mv.shape), axis=2)
+    level, other_level = (np.median(x, axis=2, keepdims=True) for x in (normal_mv, moved))
+    return (level + (normal_mv - level) * (1 - share) + (moved - other_level) * share).astype(np.float32)
+
+
+# ---- learning ----
+
+def fit_trees(table: BeatTable, fusions: BeatTable, seed: int = 0):
+    """Boosted trees for the four classes; ``fusions`` of patients who are not in ``table`` are left out."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    own = fusions.rows(np.isin(fusions.patient, table.patient))
+    part = table.rows(thinned(table.label, table.patient, seed=seed))
+    if len(own.label):
+        part = BeatTable(*(np.concatenate(pair) for pair in zip(part, own)))
+    if len(np.unique(part.label)) < 2:
+        found = ", ".join(CLASSES[c] for c in np.unique(part.label)) or "none"
+        raise DataError(f"The training records have beats of too few of the classes N, S, V, F: {found}. Add records.")
+    features = np.where(np.isnan(part.features).all(axis=0), 0, part.features)  # trees refuse a column of nothing
+    weight = row_weights(part.label, part.patient)
+    return HistGradientBoostingClassifier(**TREES, random_state=seed).fit(features, part.label, weight)
+
+
+def thinned(label: np.ndarray, patient: np.ndarray, most: int = MOST, seed: int = 0) -> np.ndarray:
+    """Rows to learn from: at most so many of each class of each patient, drawn at random; none of class Q."""
+    shuffled = np.random.default_rng(seed).permutation(np.flatnonzero(label < len(CLASSES)))
+    table = pd.DataFrame({"label": label[shuffled], "patient": patient[shuffled]})
+    return np.sort(shuffled[table.groupby(["label", "patient"]).cumcount().to_numpy() < most])
+
+
+def row_weights(label: np.ndarray, patient: np.ndarray) -> np.ndarray:
+    """Weights that make rare classes, and in a class the patients with few beats of it, count half way to the same."""
+    table = pd.DataFrame({"label": label, "patient": patient})
+    beats = table.groupby(["label", "patient"])["label"].transform("size")
+    share = 1 / np.sqrt(beats)
+    share /= share.groupby(table["label"]).transform("sum")  # of its class, adding up to one
+    weight = share * np.sqrt(table.groupby("label")["label"].transform("size"))
+    return (weight / weight.mean()).to_numpy()
+
+
+def predict_trees(model, table: BeatTable) -> np.ndarray:
+    """Probabilities of the classes, (rows, 4), of all beats of whole records.
+
+    A fusion beat takes a ventricular focus: the fewer beats of a record look ventricular, the less one is believed.
+    """
+    probability = np.zeros((len(table.label), len(CLASSES)))
+    probability[:, model.classes_] = model.predict_proba(table.features)
+    burden = pd.Series(probability[:, VENTRICULAR]).groupby(table.patient).transform("mean").to_numpy()
+    probability[:, FUSION] *= FUSION_ODDS * np.clip(burden / FUSION_BURDEN, 0, 1)
+    return probability / probability.sum(axis=1, keepdims=True)
+
+
+# ---- the network on Kaggle's rows, to compare with ----
+
+def plain_network(train: Heartbeats, test: Heartbeats, seed: int = 0, epochs: int = 6) -> np.ndarray:
+    """Probabilities (rows, 4) of the network of task 2, which sees a beat as Kaggle's files have it and no more."""
+    from cardiac_ml import recipes
+
+    chosen = thinned(train.label, train.table["patient"].to_numpy(), MOST // 2, seed)  # small: to compare with
+    fitted = recipes.heartbeat_recipe(replace(train[chosen], classes=CLASSES), seed=seed, epochs=epochs, progress=False)
+    return recipes.heartbeat_probabilities(fitted.model, test.beats)
+
+
+# ---- new patients ----
+
+def cross_validated(ds: RecordBeats, predict, seed: int = 0) -> np.ndarray:
+    """Probabilities (rows, 4) of all beats of ``ds``, by ``predict(train rows, test rows)`` of others."""
+    scored = np.flatnonzero(ds.label < len(CLASSES))
+    patient = ds.table["patient"].to_numpy()
+    persons = ds.table["patient"].iloc[scored].replace(SAME_PERSON).nunique()
+    if persons < 2:
+        raise DataError(f"{ds.source}: beats of one person only. Cross-validation over patients needs two or more.")
+    probability = np.zeros((len(ds), len(CLASSES)))
+    for _, rows in patient_folds(ds[scored], min(FOLDS, persons), seed):
+        held_out = np.isin(patient, patient[scored[rows]])
+        probability[held_out] = predict(np.flatnonzero(~held_out), np.flatnonzero(held_out))
+    return probability

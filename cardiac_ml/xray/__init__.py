@@ -1,0 +1,1 @@
+"""A box around the heart on a chest X-ray."""

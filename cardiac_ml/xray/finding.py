@@ -1,0 +1,187 @@
+"""Use a trained heart finder: one picture, many pictures, and where on the picture it looked."""
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.xray.images import Picture, cardiothoracic_ratio, from_array, put_in_frame, read_picture
+from cardiac_ml.xray.augment import mirror_sides, move_pictures
+from cardiac_ml.xray.model import Ensemble, HeartFinder, mean_place
+
+ZOOMS = (0.92, 1.0, 1.08)  # a picture is looked at in these sizes, and in a mirror; the mean is better than any one
+SURE = 0.5  # below this confidence the finding says so
+DOUBTFUL = 0.1  # confidence is multiplied by this where the file itself speaks against a frontal chest
+SHARP, VAGUE = 1.5, 4.0  # spread of the sides over the usual one: fine up to the first, worth nothing from the second
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Sides (n, 6), their spread (n, 6), fractions of the frame; chest (n,) probability; inverted (n,) bool."""
+
+    sides: np.ndarray
+    spread: np.ndarray
+    chest: np.ndarray
+    inverted: np.ndarray
+    usual_spread: float
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(n,) 0..1: the chance that this is a frontal chest, less where the sides of the heart are vague."""
+        vague = np.clip((self.spread[:, :4].mean(1) / self.usual_spread - SHARP) / (VAGUE - SHARP), 0, 1)
+        return self.chest * (1 - vague)
+
+
+@torch.no_grad()
+def _seen_once(model: HeartFinder, pictures: torch.Tensor, zoom: float = 1.0, mirrored: bool = False):
+    """Sides, spread and chest logit of pictures (n, 1, size, size) seen at a zoom or mirrored, in their own frame."""
+    matrix = torch.eye(2, device=pictures.device).repeat(len(pictures), 1, 1) * zoom
+    nothing = torch.zeros(len(pictures), 2, device=pictures.device)
+    seen = pictures if zoom == 1 else move_pictures(pictures, matrix, nothing, "zeros")
+    output = model(seen.flip(-1) if mirrored else seen)
+    mean, spread = mean_place(output[:, :6])
+    if mirrored:
+        mean, spread = mirror_sides(mean), spread[:, [2, 1, 0, 3, 5, 4]]
+    return (mean - 0.5) / zoom + 0.5, spread / zoom, output[:, 6, 0]
+
+
+def predict_sides(model: HeartFinder, pictures: np.ndarray, *, zooms=ZOOMS, mirrored=(False, True),
+                  batch_size: int = 64) -> Predicted:
+    """Pictures (n, 1, size, size) in 0..1 -> Predicted. An inverted picture is read as its negative, and marked."""
+    model.eval()
+    device = next(model.parameters()).device
+    parts = []
+    for first in range(0, len(pictures), batch_size):
+        batch = torch.tensor(pictures[first:first + batch_size], dtype=torch.float32, device=device)
+        plain, negative = _seen_once(model, batch)[2], _seen_once(model, 1 - batch)[2]
+        inverted = (negative > plain) & (negative > 0)
+        batch = torch.where(inverted[:, None, None, None], 1 - batch, batch)
+        looks = [_seen_once(model, batch, zoom, mirror) for zoom in zooms for mirror in mirrored]
+        sides, spread, chest = (torch.stack(values).mean(0) for values in zip(*looks))
+        spread = spread + torch.stack([look[0] for look in looks]).std(0, correction=0)  # disagreement is doubt too
+        parts.append([value.cpu().numpy() for value in (sides, spread, torch.sigmoid(chest), inverted)])
+    return Predicted(*(np.concatenate(values) for values in zip(*parts)), float(model.usual_spread))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found on one picture; sides in pixels of the file."""
+
+    picture: Picture
+    heart_box: np.ndarray  # x0 y0 x1 y1
+    thorax: np.ndarray  # x0 x1
+    confidence: float
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def ratio(self) -> float:
+        return float(cardiothoracic_ratio(np.concatenate([self.heart_box, self.thorax])))
+
+    @property
+    def heart_width_mm(self) -> float:
+        """NaN where the file does not say how large a pixel is."""
+        return float(self.heart_box[2] - self.heart_box[0]) * self.picture.mm_per_pixel
+
+    def __repr__(self):
+        box = ", ".join(f"{side:.0f}" for side in self.heart_box)
+        width = "" if np.isnan(self.heart_width_mm) else f", heart {self.heart_width_mm:.0f} mm wide"
+        lines = [f"{self.picture.name}: heart at ({box}) px, cardiothoracic ratio {self.ratio:.2f}{width}, "
+                 f"confidence {self.confidence:.2f}"]
+        return "\n".join(lines + [f"  careful: {warning}" for warning in self.warnings])
+
+    def show(self, ax=None):
+        """Draw the picture with the heart's box and the thorax; returns the axes."""
+        import matplotlib.pyplot as plt
+
+        ax = plt.subplots(figsize=(5, 5))[1] if ax is None else ax
+        ax.imshow(self.picture.pixels, cmap="gray")
+        draw_sides(ax, np.concatenate([self.heart_box, self.thorax]))
+        ax.set_title(f"ratio {self.ratio:.2f}, confidence {self.confidence:.2f}", fontsize=9)
+        return ax
+
+
+def draw_sides(ax, sides, colour="tab:red", label=None) -> None:
+    """Heart box and thorax lines (pixels counted at pixel edges, as everywhere here) on a picture shown by imshow."""
+    import matplotlib.pyplot as plt
+
+    x0, y0, x1, y1 = np.asarray(sides[:4], float) - 0.5  # imshow counts at pixel centres
+    ax.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5, label=label))
+    for x in np.asarray(sides[4:6], float) - 0.5:
+        ax.axvline(x, color=colour, linewidth=0.8, linestyle=":")
+    ax.set_axis_off()
+
+
+def find_heart(source, model: HeartFinder) -> Finding:
+    """Find the heart on one's own picture: a path (DICOM, PNG, JPEG), an array, or a Picture."""
+    picture = source if isinstance(source, Picture) else (
+        from_array(source) if isinstance(source, np.ndarray) else read_picture(source))
+    framed, frame = put_in_frame(picture.pixels, model.size)
+    seen = predict_sides(model, framed[None, None])
+    sides = frame.to_pixels(seen.sides[0])
+    limit = np.array([frame.width, frame.height, frame.width, frame.height, frame.width, frame.width])
+    confidence = float(seen.confidence[0]) * (DOUBTFUL if picture.doubts else 1.0)
+    warnings = picture.doubts + picture.notes
+    warnings += ("looked inverted (bones dark): read as its negative",) if seen.inverted[0] else ()
+    warnings += ("low confidence: perhaps no frontal chest X-ray, or no heart to be seen",) if confidence < SURE else ()
+    sides = np.clip(sides, 0, limit)
+    return Finding(picture, sides[:4], sides[4:], confidence, warnings)
+
+
+# ------------------------------------------------------------------------------------------------- where it looked
+
+def saliency(model: HeartFinder, picture: np.ndarray, *, copies: int = 12, noise: float = 0.1, seed: int = 0):
+    """(size, size) map in 0..1: how much each pixel of what the network sees moves the four sides of the heart.
+
+    The mean over noisy copies (SmoothGrad) of the gradient's size: one gradient alone is mostly speckle.
+    ``picture`` is (size, size) or (1, size, size), in 0..1.
+    """
+    model.eval()
+    generator = torch.Generator().manual_seed(seed)
+    views = model.views(torch.as_tensor(picture, dtype=torch.float32).reshape(1, 1, *picture.shape[-2:]))
+    views = views + noise * torch.randn((copies, *views.shape[1:]), generator=generator)
+    views.requires_grad_(True)
+    mean_place(model.from_views(views)[:, :4])[0].sum(0).abs().sum().backward()
+    size = views.grad.abs().sum(1, keepdim=True).mean(0, keepdim=True)
+    size = torch.nn.functional.avg_pool2d(size, 5, 1, 2)[0, 0].numpy()
+    return size / max(float(size.max()), 1e-12)
+
+
+def occlusion(model: HeartFinder, picture: np.ndarray, *, patch: int = 24, step: int = 8) -> np.ndarray:
+    """(rows, columns) map: how far (pixels of the frame) the heart's sides move when a patch there is blurred away.
+
+    Slower than ``saliency`` and easier to believe: nothing but the picture is changed.
+    """
+    picture = np.asarray(picture, np.float32).reshape(picture.shape[-2:])
+    size = len(picture)
+    corners = range(0, size - patch + 1, step)
+    covered = np.repeat(picture[None], len(corners) ** 2, 0)
+    for number, (row, column) in enumerate((row, column) for row in corners for column in corners):
+        hole = covered[number, row:row + patch, column:column + patch]
+        hole[:] = hole.mean()
+    sides = predict_sides(model, np.concatenate([picture[None], covered])[:, None], zooms=(1.0,),
+                          mirrored=(False,)).sides[:, :4]
+    return (np.abs(sides[1:] - sides[0]).sum(1) * size).reshape(len(corners), len(corners))
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+def save_model(model: HeartFinder, path: str | Path) -> None:
+    """Write the weights, with what the network was built with."""
+    with written_whole(path) as file:
+        members = len(getattr(model, "members", [])) or None
+        torch.save({"width": model.width, "size": model.size, "members": members, "weights": model.state_dict()}, file)
+
+
+def load_model(path: str | Path) -> HeartFinder:
+    """Read weights written by ``save_model``; nothing in the file is executed."""
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        members = [HeartFinder(int(saved["width"]), int(saved["size"])) for _ in range(saved.get("members") or 1)]
+        model = Ensemble(members) if saved.get("members") else members[0]
+        model.load_state_dict(saved["weights"])
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file. Train a network and write it with save_model first.") from error
+    except Exception as error:
+        raise DataError(f"{path} holds no heart finder ({type(error).__name__}). Write one with save_model.") from error
+    return model.eval()

@@ -1,0 +1,60 @@
+"""How good is a box? Overlap, error of each side, cardiothoracic ratio; plain numpy."""
+import numpy as np
+
+from cardiac_ml.xray.images import SIDES, cardiothoracic_ratio
+
+
+def iou(predicted, true) -> np.ndarray:
+    """Intersection over union of boxes (n, 4 or more: x0 y0 x1 y1 first) -> (n,); 0 where they do not meet."""
+    predicted, true = np.asarray(predicted, float), np.asarray(true, float)
+    low, high = np.maximum(predicted[:, :2], true[:, :2]), np.minimum(predicted[:, 2:4], true[:, 2:4])
+    shared = np.clip(high - low, 0, None).prod(1)
+    area = [np.clip(box[:, 2:4] - box[:, :2], 0, None).prod(1) for box in (predicted, true)]
+    return shared / np.maximum(area[0] + area[1] - shared, 1e-12)
+
+
+def generalised_iou(predicted, true) -> np.ndarray:
+    """IoU less the share of the common hull that neither covers: -1..1, with a slope also where boxes do not meet."""
+    predicted, true = np.asarray(predicted, float), np.asarray(true, float)
+    hull = (np.maximum(predicted[:, 2:4], true[:, 2:4]) - np.minimum(predicted[:, :2], true[:, :2])).prod(1)
+    area = [np.clip(box[:, 2:4] - box[:, :2], 0, None).prod(1) for box in (predicted, true)]
+    overlap = iou(predicted, true)
+    union = (area[0] + area[1]) / (1 + overlap)
+    return overlap - (hull - union) / np.maximum(hull, 1e-12)
+
+
+def side_errors(predicted, true, mm_per_pixel=np.nan) -> dict[str, tuple[float, float]]:
+    """Mean absolute error of each side (n, 6) in pixels and in mm (NaN where the scale is unknown)."""
+    error = np.abs(np.asarray(predicted, float) - np.asarray(true, float))
+    scale = np.broadcast_to(np.asarray(mm_per_pixel, float), len(error))
+    known = np.isfinite(scale)
+    mm = (error * scale[:, None])[known].mean(0) if known.any() else np.full(error.shape[1], np.nan)
+    return {name: (float(error[:, i].mean()), float(mm[i])) for i, name in enumerate(SIDES[:error.shape[1]])}
+
+
+def ratio_error(predicted, true) -> np.ndarray:
+    """Absolute error of the cardiothoracic ratio, (n, 6) sides -> (n,)."""
+    return np.abs(cardiothoracic_ratio(predicted) - cardiothoracic_ratio(true))
+
+
+def enlarged_agreement(predicted, true, limit: float = 0.5) -> float:
+    """Share of pictures where both say the same of 'enlarged heart' (ratio above ``limit``)."""
+    return float(((cardiothoracic_ratio(predicted) > limit) == (cardiothoracic_ratio(true) > limit)).mean())
+
+
+def score_sides(predicted, true, mm_per_pixel=np.nan) -> dict[str, float]:
+    """All scores of one set of pictures, as one row of a table; sides in pixels (n, 6)."""
+    overlap, error = iou(predicted, true), side_errors(predicted, true, mm_per_pixel)
+    row = {"pictures": len(overlap), "iou": float(overlap.mean()), "iou_median": float(np.median(overlap)),
+           "iou_worst_tenth": float(np.quantile(overlap, 0.1)),
+           "ctr_error": float(ratio_error(predicted, true).mean()),
+           "enlarged_agreement": enlarged_agreement(predicted, true)}
+    row |= {f"{name}_px": pixels for name, (pixels, _) in error.items()}
+    if not all(np.isnan(mm) for _, mm in error.values()):
+        row |= {f"{name}_mm": mm for name, (_, mm) in error.items()}
+    return row
+
+
+def mean_box(sides: np.ndarray) -> np.ndarray:
+    """The baseline: the mean of the training sides (n, 6), in fractions of the frame, whatever the picture shows."""
+    return np.asarray(sides, float).mean(0)

@@ -1,0 +1,261 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import made_record, message
+
+from cardiac_ml import metrics
+from cardiac_ml.new_patients import evaluation as patient_results, classifier as patients
+from cardiac_ml.__main__ import main
+from cardiac_ml.new_patients.features import beat_features, kinds_features, qrs_form, rhythm, usual_beats
+from cardiac_ml.new_patients.records import load_records
+
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # wfdb's use of pandas
+SYMBOLS = "+" + "NNNNNVNNANNF" * 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Raw records of three training patients, two test patients and one with paced beats."""
+    pytest.importorskip("wfdb", reason="reading raw records needs wfdb")
+    place = tmp_path_factory.mktemp("records")
+    for seed, name in enumerate(("101", "106", "108", "100", "103", "102")):
+        made_record(place, name, SYMBOLS, seed=seed)
+    return place
+
+
+@pytest.fixture(scope="module")
+def beats(folder):
+    return patients.load_patients(folder, ["101", "106", "108"])
+
+
+@pytest.fixture
+def few_trees(monkeypatch):
+    monkeypatch.setitem(patients.TREES, "max_iter", 4)
+    monkeypatch.setitem(patients.TREES, "max_bins", 16)
+
+
+def copied(folder, to, *names):
+    to.mkdir()
+    for name in names:
+        for suffix in (".hea", ".dat", ".atr"):
+            (to / (name + suffix)).write_bytes((folder / (name + suffix)).read_bytes())
+    return to
+
+
+def intervals(before_ms):
+    after_ms = np.append(before_ms[1:], np.nan)
+    return pd.DataFrame({"rr_before_ms": np.asarray(before_ms, float), "rr_after_ms": after_ms})
+
+
+# Features
+
+def test_rhythm_is_relative_to_the_patients_own():
+    slow, fast = (rhythm(intervals(np.r_[[1000] * 20, 600, 1400, [1000] * 20] * scale)) for scale in (1, 0.5))
+    for name in ("before", "after_before", "before_patient", "before_unusual", "both"):
+        assert np.allclose(slow[name], fast[name], equal_nan=True), name
+    assert slow["before"][20] == pytest.approx(np.log(0.6)) and slow["before"][5] == 0
+    assert slow["after"][20] == pytest.approx(np.log(1.4)) and np.isnan(slow["after"][-1])
+
+
+def test_early_beats_and_those_before_them_are_not_usual():
+    usual = usual_beats(intervals([1000] * 20 + [600, 1400] + [1000] * 20))
+    assert not usual[[19, 20, 21]].any() and usual[:19].all()
+    assert usual_beats(intervals([100, 900] * 20)).all(), "where hardly any beat is usual all have to do"
+
+
+def test_every_beat_has_features_and_units_do_not_matter(beats):
+    table = beat_features(beats)
+    assert len(table) == len(beats) and table.dtypes.eq(np.float32).all() and table.columns.is_unique
+    assert np.isfinite(table.drop(index=np.flatnonzero(table.isna().any(axis=1)))).all(axis=None)
+    assert table.isna().to_numpy().mean() < 0.3
+    twice = beat_features(replace(beats, window_mv=2 * beats.window_mv))
+    assert np.allclose(table["own_alike"], twice["own_alike"], atol=0.02)
+    assert np.allclose(table["width"], twice["width"], atol=0.05)
+
+
+def test_labels_of_a_patient_do_not_reach_the_features(beats):
+    other = replace(beats, label=np.zeros_like(beats.label), table=beats.table.assign(symbol="N"))
+    assert beat_features(beats).equals(beat_features(other))
+
+
+def test_one_patient_does_not_change_the_features_of_another(beats):
+    alone = beats[beats.table["patient"].to_numpy() == 106]
+    together = beat_features(beats)[beats.table["patient"].to_numpy() == 106].reset_index(drop=True)
+    assert beat_features(alone).reset_index(drop=True).equals(together)
+
+
+def test_a_fusion_beat_has_a_share_of_both_kinds():
+    time_ms = np.arange(-400, 600, 1000 / 360)
+    own = np.exp(-(time_ms / 15) ** 2)
+    other = np.exp(-((time_ms - 30) / 60) ** 2) - np.exp(-((time_ms + 60) / 30) ** 2)
+    signal = np.concatenate([[own] * 30, [other] * 10, [(own + other) / 2]])
+    found = kinds_features([(signal, own)], time_ms)
+    assert found["own_share"][[0, 30, 40]] == pytest.approx([1, 0, 0.5], abs=0.01)
+    assert found["other_share"][[0, 30, 40]] == pytest.approx([0, 1, 0.5], abs=0.01)
+    assert found["mixture_rest"][40] < 0.01 and found["strange"][0] == pytest.approx(10 / 41, abs=0.03)
+    plain = kinds_features([(signal[:30], own)], time_ms)
+    assert np.isnan(plain["other_share"]).all() and (plain["strange"] == 0).all()
+
+
+def test_a_wide_complex_is_wider():
+    time_ms = np.arange(-150, 200, 1000 / 360)
+    form = qrs_form(np.array([np.exp(-(time_ms / width) ** 2) for width in (12, 50)]))
+    assert form["width"][1] > 3 * form["width"][0] and form["steep"][0] > form["steep"][1]
+
+
+def test_too_narrow_windows_are_refused(folder):
+    narrow = load_records(folder, ["101"])
+    assert "before_ms=400" in message(beat_features, narrow)
+
+
+# Fusion beats and weights
+
+def test_made_fusion_beats_lie_between_the_two(beats):
+    time_ms = np.arange(-400, 600, 1000 / 360)
+    normal, other = np.zeros((50, 2, len(time_ms))), np.zeros((50, 2, len(time_ms)))
+    normal[:, :, time_ms < -200] = 0.2  # its P wave
+    other[:, :, np.abs(time_ms) < 60] = 1
+    made = patients.mixed(normal, other, time_ms, np.random.default_rng(0))
+    assert np.array_equal(made[:, :, time_ms < -200], normal[:, :, time_ms < -200].astype(np.float32))
+    middle = made[:, 0, np.abs(time_ms) < 20]
+    assert 0.25 <= middle.min() < 0.35 and 0.65 < middle.max() <= 0.75
+    fusions = patients.made_fusions(beats, seed=1)
+    assert (fusions.label == patients.FUSION).all() and set(fusions.patient) == {101, 106, 108}
+    assert len(fusions.label) == 3 * (len(beats) // 3 // 25)
+    assert fusions.features.shape[1] == beat_features(beats).shape[1]
+
+
+def test_no_fusion_beats_without_ventricular_ones(beats):
+    assert len(patients.made_fusions(beats[beats.label != patients.VENTRICULAR]).label) == 0
+
+
+def test_fusion_beats_of_held_out_patients_are_not_learned_from(beats, few_trees, monkeypatch):
+    seen = []
+    monkeypatch.setattr(patients, "row_weights", lambda label, patient: seen.append(set(patient)) or label + 1.0)
+    table = patients.beat_table(beats)
+    patients.fit_trees(table.rows(table.patient != 106), patients.made_fusions(beats))
+    assert seen == [{101, 108}]
+
+
+def test_weights_raise_rare_classes_and_rare_patients():
+    label, patient = np.repeat([0, 1, 1], [100, 4, 1]), np.repeat([1, 1, 2], [100, 4, 1])
+    weight = patients.row_weights(label, patient)
+    assert weight[label == 0].sum() / weight[label == 1].sum() == pytest.approx(np.sqrt(100 / 5))
+    assert weight[-1] / weight[-2] == pytest.approx(2) and weight.mean() == pytest.approx(1)
+
+
+def test_thinning_keeps_at_most_so_many_of_a_class_and_patient_and_no_q():
+    label, patient = np.repeat([0, 1, 4], [50, 5, 9]), np.arange(64) % 2
+    rows = patients.thinned(label, patient, most=10)
+    assert np.bincount(label[rows]).tolist() == [20, 5] and (np.diff(rows) > 0).all()
+
+
+def test_fusion_beats_are_believed_where_ventricular_ones_are():
+    class Model:
+        classes_ = np.arange(4)
+
+        def predict_proba(self, features):
+            return np.array([[0.4, 0, 0.0, 0.6]] * 3 + [[0.4, 0, 0, 0.6], [0, 0, 1, 0], [0, 0, 1, 0]])
+    table = patients.BeatTable(np.zeros((6, 1)), np.zeros(6), np.repeat([1, 2], 3))
+    answer = patients.predict_trees(Model(), table)
+    assert (answer[:3, patients.FUSION] == 0).all() and answer[3, patients.FUSION] == pytest.approx(0.3 / 0.7)
+
+
+# Who is learned from, who is tested
+
+def test_training_leaves_out_test_patients_and_paced_records(folder):
+    assert patients.training_names(folder) == ["101", "106", "108"]
+    assert patients.test_names(folder, ["101", "106", "108"]) == ["100", "103"], "one folder of both halves will do"
+
+
+def test_impossible_choices_are_refused(folder, tmp_path):
+    paced = copied(folder, tmp_path / "paced", "102", "100")
+    assert "only paced records or test patients" in message(patients.training_names, paced)
+    assert "trained on too" in message(patients.test_names, copied(folder, tmp_path / "same", "101", "106"), ["101"])
+    assert "no record to test on" in message(patients.test_names, copied(folder, tmp_path / "p", "102"), ["101"])
+    (tmp_path / "empty").mkdir()
+    assert "has no records" in message(patients.training_names, tmp_path / "empty")
+    (copied(folder, tmp_path / "cut", "101") / "101.atr").unlink()
+    assert "101.atr is missing" in message(patients.load_patients, tmp_path / "cut", ["101"])
+
+
+def test_a_record_of_one_channel_is_named(tmp_path):
+    wfdb = pytest.importorskip("wfdb")
+    made = made_record(tmp_path, "101")
+    wfdb.wrsamp("101", fs=360, units=["mV"], sig_name=["MLII"], d_signal=made["signal"][:, :1], fmt=["212"],
+                adc_gain=[200], baseline=[1024], write_dir=str(tmp_path))
+    assert "record 101 has 1. New patients are told apart by two channels" in message(
+        patients.load_patients, tmp_path, ["101"])
+
+
+def test_one_patient_or_one_class_is_too_little(beats, few_trees):
+    alone = beats[beats.table["patient"].to_numpy() == 106]
+    assert "one person only" in message(patients.cross_validated, alone, None)
+    table = patients.beat_table(beats)
+    only_n = table.rows(table.label == 0)
+    none = patients.BeatTable(np.empty((0, 0)), np.empty(0), np.empty(0))
+    assert "too few of the classes" in message(patients.fit_trees, only_n, none)
+
+
+def test_cross_validation_answers_every_beat_from_other_patients(beats):
+    patient = beats.table["patient"].to_numpy()
+
+    def predict(kept, held_out):
+        assert not set(patient[kept]) & set(patient[held_out])
+        return np.tile([0.0, 0, 0, 1], (len(held_out), 1))
+    assert (patients.cross_validated(beats, predict)[:, 3] == 1).all()
+
+
+# The report
+
+def test_the_report_counts_what_the_answers_say():
+    truth, patient = np.array([0, 0, 1, 2]), np.array([1, 1, 2, 2])
+    answer = np.eye(4)[[0, 1, 1, 2]]
+    text = patient_results.as_markdown("How.", truth, patient, {"model": ([answer, answer], 3.2)})
+    assert f"| model | {metrics.macro_f1(truth, answer):.3f} ± 0.000 | 2 |" in text and "| 3 |" in text
+    assert "| N | 0.500 | 1.000 | 0.667 | 1 | 1 | 0 | 0 |" in text
+    assert "| F | none | none | none | 0 | 0 | 0 | 0 |" in text
+    assert "N 2 beats of 1 patients (100 % of record 1)" in text and "F 0 beats;" not in text
+
+
+def test_the_command_cross_validates_and_tests(folder, tmp_path, capsys, few_trees, monkeypatch):
+    monkeypatch.setattr(patients, "plain_network", lambda train, test, seed: np.tile([1.0, 0, 0, 0], (len(test), 1)))
+    call = ["results", "--task", "2", "--split", "patients", "--seeds", "1", "--records", str(folder)]
+    assert main([*call, "--out", str(tmp_path / "r.md")]) == 0
+    shown = capsys.readouterr().out
+    assert "Cross-validation over 3 whole records" in shown and (tmp_path / "r.md").read_text() in shown
+    assert main([*call, "--test-records", str(folder)]) == 0
+    assert "Learned from 3 records, tested on 2 others: 100, 103." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("call, words", [
+    (["--task", "2"], "needs --records"), (["--task", "3"], "is for --task 2"), ([], "is for --task 2"),
+    (["--task", "2", "--records", "absent"], "is not a folder"),
+    (["--task", "2", "--records", ".", "--seeds", "0"], "1 or more"),
+])
+def test_a_wrong_call_says_what_to_do(capsys, call, words):
+    assert main(["results", "--split", "patients", *call]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_the_plain_network_learns_from_rows_of_four_classes(beats):
+    answer = patients.plain_network(beats[:200], beats[200:240], epochs=1)
+    assert answer.shape == (40, 4) and np.allclose(answer.sum(axis=1), 1, atol=1e-5)
+
+
+# Real records
+
+def test_fusion_beats_of_a_real_patient_are_found_without_having_seen_one(real_data):
+    """Nearly all fusion beats are of record 208: those made for other patients must teach what they look like."""
+    pytest.importorskip("wfdb")
+    folder = real_data / "mitbih_records"
+    assert len(patients.training_names(folder)) == 22
+    learned = patients.load_patients(folder, ["106", "119", "201", "223"])
+    tested = patients.load_patients(folder, ["116", "208"])
+    model = patients.fit_trees(patients.beat_table(learned), patients.made_fusions(learned))
+    answer = patients.predict_trees(model, patients.beat_table(tested))
+    scored = tested.label < len(patients.CLASSES)
+    found = metrics.sensitivities(tested.label[scored], answer[scored])
+    assert found[patients.NORMAL] > 0.85 and found[patients.VENTRICULAR] > 0.85 and found[patients.FUSION] > 0.4

@@ -1,0 +1,56 @@
+"""The table of baselines on tiny data: every row measured, an interrupted table finished, nothing stale."""
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cardiac_ml import heartbeats, intracardiac
+from tools import results
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Very few virtual beats and hearts, one epoch."""
+    load, load_ptb = intracardiac.load, heartbeats.load_ptb
+    monkeypatch.setattr(intracardiac, "load", lambda **_: load(virtual_hearts=5, virtual_cases=6, progress=False))
+    monkeypatch.setattr(heartbeats, "load_ptb", lambda virtual_hearts: load_ptb(virtual_hearts=4))
+    return SimpleNamespace(seeds=2, hearts=None, epochs=1, task=None, split=None, out=None)
+
+
+@pytest.mark.parametrize("task, count", [("1", 4), ("3", 4), ("4", 4)])
+def test_every_row_has_its_scores_and_its_command(few, task, count, tmp_path):
+    rows = list(results.rows_of(task, few, tmp_path / "kept.json"))
+    assert len(rows) == count and all(np.isfinite(row.scores).all() for row in rows)
+    assert [len(row.scores) for row in rows] == [1] * (count - 1) + [2]
+    assert all(row.command == f"python -m cardiac_ml results --task {task} --seeds 2 --epochs 1" for row in rows)
+    assert "virtual" in rows[0].source and rows[-1].parameters > 10_000 and rows[-1].seconds > 0
+    text = results.as_markdown(rows)
+    assert text.count("\n") == count + 2 and " ± " in text.splitlines()[-1] and " ± " not in text.splitlines()[2]
+
+
+def test_an_interrupted_table_goes_on(few, monkeypatch, tmp_path):
+    asked = []
+
+    def model(name, stops=False):
+        def measure():
+            asked.append(name)
+            if stops and len(asked) < 3:
+                raise KeyboardInterrupt
+            return [1.5, 2.5], 3.0, 4
+        return measure
+
+    models = {"one": model("one"), "two": model("two", True)}
+    made = results.Baselines("MAE (ms)", lambda answer: answer, "virtual", models)
+    monkeypatch.setitem(results.BASELINES, "3", lambda task, options: made)
+    with pytest.raises(KeyboardInterrupt):
+        list(results.rows_of("3", few, tmp_path / "kept.json"))
+    rows = list(results.rows_of("3", few, tmp_path / "kept.json"))
+    assert asked == ["one", "two", "two"] and [row.scores for row in rows] == [[1.5, 2.5]] * 2
+    monkeypatch.setattr(results, "code_print", lambda: "other code")
+    list(results.rows_of("3", few, tmp_path / "kept.json"))
+    assert asked == ["one", "two", "two", "one", "two"]
+    few.epochs = 2
+    list(results.rows_of("3", few, tmp_path / "kept.json"))
+    assert len(asked) == 7
+    (tmp_path / "kept.json").write_text("{ half")
+    assert len(list(results.rows_of("3", few, tmp_path / "kept.json"))) == 2

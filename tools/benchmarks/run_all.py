@@ -1,0 +1,62 @@
+"""Run the benchmarks one after the other and write what they measured, as a table with the machine, to BENCHMARKS.md.
+
+    python tools/benchmarks/run_all.py [--long] [--out BENCHMARKS.md]
+
+``--long`` adds the comparison with the reference networks (12 minutes). Run it on a machine that does nothing else.
+"""
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from cardiac_ml.devices import usable_cores
+from cardiac_ml.files import ROOT, written_whole
+
+HERE = Path(__file__).parent
+SHORT = {"Loading heartbeats": ["loading_heartbeats.py"], "Packing intracardiac files": ["packing.py"],
+         "Simulation": ["simulation.py"], "Training throughput": ["training_throughput.py"],
+         "Prediction": ["prediction.py"]}
+LONG = {"Against the reference network, task 3": ["reference_networks.py", "--task", "3", "--seconds", "80"],
+        "Against the reference network, task 4": ["reference_networks.py", "--task", "4", "--seconds", "240"]}
+
+
+def machine():
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return (f"{platform.system()} {platform.machine()}, {usable_cores()} cores, {device}, "
+            f"Python {platform.python_version()}, torch {torch.__version__}")
+
+
+def output_of(command):
+    """What a benchmark printed, without its progress; an error where it failed."""
+    paths = os.pathsep.join([str(ROOT), str(HERE)])
+    done = subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]], text=True, stdout=subprocess.PIPE,
+                          cwd=ROOT, env=dict(os.environ, PYTHONPATH=paths))
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed, see above.")
+    return done.stdout.strip()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--out", type=Path, default=ROOT / "BENCHMARKS.md")
+    options = parser.parse_args()
+    lines = [f"# Benchmarks\n\nMade by `python tools/benchmarks/run_all.py{' --long' * options.long}` on {machine()}.\n",
+             "| benchmark | measured | command |", "| --- | --- | --- |"]
+    for title, command in (SHORT | (LONG if options.long else {})).items():
+        print(f"{title} ...", flush=True)
+        text = output_of(command)
+        print(text, flush=True)
+        lines += [f"| {title} | {' '.join(line.split())} | `python tools/benchmarks/{' '.join(command)}` |"
+                  for line in text.splitlines() if line.strip()]
+    with written_whole(options.out, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    print(f"Written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()
