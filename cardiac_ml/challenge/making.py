@@ -16,7 +16,7 @@ from cardiac_ml import intracardiac, leads
 from cardiac_ml.challenge import scoring
 from cardiac_ml.activation import activation_times
 from cardiac_ml.files import DataError, atomic_write
-from cardiac_ml.heartbeat_files import write_folder
+from cardiac_ml.heartbeats import write_folder
 from cardiac_ml.virtual import beats, dataset
 
 SAME_DATE = 1_577_836_800  # 2020-01-01: the age of a file tells nothing
