@@ -155,3 +155,21 @@ def saliency(beats, importance, rate_hz=120, titles=None):
     figure.supxlabel("time after the R peak (ms)", fontsize=10)
     figure.colorbar(dots, ax=axes, label="importance / largest", shrink=0.9)
     return figure
+
+
+def heartbeat_parts():
+    """One heartbeat in lead II with its parts named. A drawing, not a recording."""
+    time_ms = np.arange(0, 900)
+    waves = [("P", 160, 28, 0.12), ("Q", 279, 8, -0.15), ("R", 306, 10, 1.1), ("S", 326, 10, -0.22), ("T", 560, 45, 0.3)]
+    signal = sum(size * np.exp(-((time_ms - centre) / width) ** 2 / 2) for _, centre, width, size in waves)
+    figure, ax = _panel(None, (8, 3.4))
+    ax.plot(time_ms, signal, color=INK[0], lw=2)
+    for name, centre, _, size in waves:
+        ax.annotate(name, (centre, size), (0, 8 if size > 0 else -16), textcoords="offset points", ha="center", weight="bold")
+    for number, (start, stop, text) in enumerate((
+            (80, 240, "atria\nactivate"), (270, 350, "QRS:\nventricles\nactivate"),
+            (350, 430, "ST:\nall are\nactive"), (430, 690, "ventricles\nrecover"))):
+        ax.axvspan(start, stop, ymax=0.22, color=INK[number % 2], alpha=0.15, lw=0)
+        ax.text((start + stop) / 2, -0.57, text, ha="center", va="center", fontsize=8)
+    ax.set(xlabel="time (ms)", ylabel="voltage (mV)", ylim=(-0.75, 1.35), xlim=(0, 900))
+    return figure
