@@ -41,18 +41,13 @@ def write_dicom(path, stored, *, bits=12, photometric="MONOCHROME2", syntax=None
 # ---- DICOM ----
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
-def test_dicom_of_any_depth_is_stretched_to_one(tmp_path, bits):
+def test_dicom_of_any_depth_and_photometry_is_stretched_to_one(tmp_path, bits):
     stored = gradient(top=2**bits - 1)
-    seen = images.read_picture(write_dicom(tmp_path / "a.dcm", stored, bits=bits))
+    seen, turned = (images.read_picture(write_dicom(tmp_path / "a.dcm", stored, bits=bits, photometric=kind))
+                    for kind in ("MONOCHROME2", "MONOCHROME1"))
     np.testing.assert_allclose(seen.pixels, stored / stored.max(), atol=1e-6)
+    np.testing.assert_allclose(turned.pixels, 1 - seen.pixels, atol=1e-6)
     assert seen.pixels.dtype == np.float32 and not seen.doubts
-
-
-def test_monochrome1_is_turned_round(tmp_path):
-    stored = gradient(top=4095)
-    pair = [images.read_picture(write_dicom(tmp_path / f"{kind}.dcm", stored, photometric=kind)).pixels
-            for kind in ("MONOCHROME1", "MONOCHROME2")]
-    np.testing.assert_allclose(pair[0], 1 - pair[1], atol=1e-6)
 
 
 def test_rescale_comes_before_the_window(tmp_path):
@@ -120,6 +115,7 @@ def test_compressed_without_a_decoder_says_what_to_install(tmp_path):
     (dict(NumberOfFrames=3), "3 frames"),
     (dict(photometric="PALETTE COLOR"), "colour"),
     (dict(PixelData=b"\0\1" * 50), "do not fit"),
+    (dict(Rows=60_000, Columns=60_000), "60000 x 60000 pixels.*at most 40,000,000"),
 ])
 def test_dicom_that_is_no_single_grey_picture(tmp_path, tags, words):
     with pytest.raises(DataError, match=words):
@@ -133,15 +129,12 @@ def test_header_that_speaks_against_a_frontal_chest(tmp_path):
     assert not images.read_picture(path).doubts
 
 
-def test_broken_dicom_and_missing_file(tmp_path):
+def test_broken_dicom_missing_file_and_missing_pydicom(tmp_path, monkeypatch):
     (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\1" * 40)
     with pytest.raises(DataError):
         images.read_picture(tmp_path / "a.dcm")
     with pytest.raises(DataError, match="no such file"):
         images.read_picture(tmp_path / "b.dcm")
-
-
-def test_without_pydicom_the_error_names_the_extra(tmp_path, monkeypatch):
     path = write_dicom(tmp_path / "a.dcm", gradient())
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
     with pytest.raises(DataError, match=r"cardiac-ml\[xray\]"):
@@ -168,26 +161,35 @@ def test_grey_saved_as_colour_is_fine_and_a_photograph_is_doubted(tmp_path):
     assert "colour" in images.read_picture(tmp_path / "colour.png").doubts[0]
 
 
-@pytest.mark.parametrize("content, words", [(b"hello", "no picture"), (b"", "no picture")])
-def test_files_that_are_no_picture(tmp_path, content, words):
+@pytest.mark.parametrize("content", [b"hello", b"", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", b"P5 9 9 255\n" + 81 * b"0"])
+def test_files_that_are_no_picture(tmp_path, content, monkeypatch):
+    """Neither PostScript, for which Pillow would start a program, nor the other formats that it knows."""
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **more: pytest.fail(f"started {args}"))
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match="no picture"):
+        images.read_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("side", [6_400, 9_600, 14_000])  # above the limit, where Pillow warns, and where it refuses
+def test_too_many_pixels_are_refused_before_they_take_memory(tmp_path, side, monkeypatch):
+    Image.new("1", (side, side)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(DataError, match="too large.*at most 40,000,000"):
         images.read_picture(tmp_path / "a.png")
 
 
 def test_cut_short_constant_and_tiny_pictures(tmp_path):
     rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 255, (200, 200), np.uint8)).save(tmp_path / "a.png")
-    whole = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(whole[:len(whole) // 2])
-    with pytest.raises(DataError, match="damaged"):
-        images.read_picture(tmp_path / "a.png")
-    with pytest.raises(DataError, match="every pixel"):
-        picture.from_array(np.full((100, 100), 7))
-    with pytest.raises(DataError, match="at least 64"):
-        picture.from_array(gradient(30, 100))
-    with pytest.raises(DataError, match="finite"):
-        picture.from_array(np.full((100, 100), np.nan))
+    for name in ("a.png", "a.jpg", "a.tif"):
+        Image.fromarray(rng.integers(0, 255, (200, 200), np.uint8)).save(tmp_path / name)
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[:len(whole) // 2])
+        with pytest.raises(DataError, match="damaged|no picture"):
+            images.read_picture(tmp_path / name)
+    for pixels, words in ((np.full((100, 100), 7), "every pixel"), (gradient(30, 100), "at least 64"),
+                          (np.full((100, 100), np.nan), "finite"), (np.zeros((2, 3, 4, 5)), "shape")):
+        with pytest.raises(DataError, match=words):
+            picture.from_array(pixels)
 
 
 # ---- the frame ----
@@ -255,6 +257,10 @@ def test_missing_table_or_column(folder):
     pd.read_csv(folder / "boxes.csv").drop(columns="heart_y1").to_csv(folder / "boxes.csv", index=False)
     with pytest.raises(DataError, match="heart_y1"):
         images.load_xrays(folder)
+    for content in (b"", b"\x89PNG\r\n\x1a\n\0\xff\xfe" * 9, b"a,b\n1,2,3,4\n\"", b"image\n", b"\0\n" * 50):
+        (folder / "boxes.csv").write_bytes(content)
+        with pytest.raises(DataError, match="boxes.csv .*Expected a table with a row a picture and the columns image, "):
+            images.read_boxes(folder / "boxes.csv")
     (folder / "boxes.csv").unlink()
     with pytest.raises(DataError, match="boxes.csv is missing"):
         images.load_xrays(folder)
