@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_ml import heart_metrics, heartbeats, intracardiac, metrics
+from cardiac_ml import heartbeats, intracardiac, metrics
 from cardiac_ml.challenge import submission
 from cardiac_ml.files import DataError, atomic_write
 
@@ -50,7 +50,7 @@ def metrics_of(task):
     """The named scores of a task: name -> function(truth, prediction)."""
     if task in (1, 2):
         return metrics.classification(submission.TASKS[task].columns)
-    return heart_metrics.ACTIVATION if task == 3 else heart_metrics.VOLTAGE
+    return metrics.ACTIVATION if task == 3 else metrics.VOLTAGE
 
 
 def score(path, truth, draws=1000, seed=0) -> dict:
@@ -69,7 +69,7 @@ def read_checked(path, truth):
 
 def with_interval(metric, truth, prediction, draws=1000, seed=0) -> Score:
     """A metric over all cases, and the range it keeps when hearts or patients are drawn again."""
-    if metric is heart_metrics.missing:  # a count of labels is what it is
+    if metric is metrics.missing:  # a count of labels is what it is
         return Score(*[float(metric(truth.label, prediction))] * 3)
     values = resampled(metric, truth, prediction, draws, seed)
     low_high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if np.isfinite(values).any() else [np.nan] * 2
@@ -80,7 +80,7 @@ def resampled(metric, truth, prediction, draws=1000, seed=0):
     """The metric in ``draws`` worlds with other groups; the same seed draws the same worlds for every submission."""
     rng = np.random.default_rng(seed)
     if truth.task >= 3:
-        return heart_metrics.redrawn_hearts(metric, truth.label, prediction, truth.group, draws, rng)
+        return metrics.redrawn_hearts(metric, truth.label, prediction, truth.group, draws, rng)
     groups = list(dict.fromkeys(truth.group.tolist()))
     drawn = rng.integers(len(groups), size=(draws, len(groups)))
     rows = [np.flatnonzero(truth.group == group) for group in groups]
