@@ -86,7 +86,7 @@ def test_two_builds_give_the_same_bytes_and_pass_the_check(kit, monkeypatch):
     assert notebooks.build(path).read_bytes() == first
     assert notebooks.problems(path) == []
     text = texts(nbformat.read(path, 4))
-    for line in ("epoch 18\nepoch 19\ntraining took", "note 18\nnote 19\n<cell>:3: UserWarning: careful"):
+    for line in ("epoch 18\nepoch 19\ntraining took", "note 18\nnote 19\n<cell>:4: UserWarning: careful"):
         assert line in text
     assert "training took ... s, error 4.2 ms python/x.npy  <object object at 0x...>" in text
     assert "it/s" not in text and str(kit) not in text and "widget" not in first.decode()
