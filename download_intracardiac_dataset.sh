@@ -170,7 +170,8 @@ is_gzip() { [ "$(head -c 2 "$1" 2>/dev/null | od -An -tx1 | tr -d ' ')" = 1f8b ]
 
 take_back() {  # take_back FILE: what was kept, if what came in its place is a page to log in, or less of the same
     [ -s "$1.kept" ] || return
-    if is_gzip "$1" && [ "$(size_of "$1")" -ge "$(size_of "$1.kept")" ]; then rm -f "$1.kept"; else mv -f "$1.kept" "$1"; fi
+    if is_gzip "$1" && [ "$(size_of "$1")" -ge "$(size_of "$1.kept")" ]; then rm -f "$1.kept"
+    else mv -f "$1.kept" "$1"; fi
 }
 
 accepted() {  # accepted FILE CHECK: what came passes, in silence; a server may lie about the length
@@ -179,11 +180,12 @@ accepted() {  # accepted FILE CHECK: what came passes, in silence; a server may 
 
 fetch() {  # fetch ADDRESS FILE CHECK: until CHECK accepts the file or hope is lost. Sets heard: whether anything came
     local tries=0 refusals=0 attempts=0 pause=$first_pause best now
-    heard=no answer=
+    heard=yes answer=
     if [ -s "$2" ] && "$3" "$2" >/dev/null; then return; fi  # killed while it was unpacked
     take_back "$2.part"
     best=$(size_of "$2.part")
     if accepted "$2.part" "$3"; then mv -f "$2.part" "$2"; return; fi
+    heard=no
     while [ "$tries" -lt "$most_tries" ] && [ "$refusals" -lt 2 ] && [ "$attempts" -lt 200 ]; do
         if [ "$attempts" -gt 0 ]; then
             say "    again in $pause s, with the $(megabytes "$(size_of "$2.part")") MB that are here"
@@ -192,7 +194,12 @@ fetch() {  # fetch ADDRESS FILE CHECK: until CHECK accepts the file or hope is l
         fi
         attempts=$((attempts + 1)) tries=$((tries + 1))
         fetch_once "$1" "$2.part"
-        if accepted "$2.part" "$3"; then mv -f "$2.part" "$2"; rm -f "$2.part.kept"; return; fi
+        if accepted "$2.part" "$3"; then
+            heard=yes
+            mv -f "$2.part" "$2"
+            rm -f "$2.part.kept"
+            return
+        fi
         now=$(size_of "$2.part")
         case $answer in
             whole) "$3" "$2.part"
@@ -325,7 +332,11 @@ main() {
             break
         fi
         number=$((number + 1))
-        if part_is_there "$part"; then rm -f "$work/part_$part.tgz"*; say "Part $part is there ($number of $total)"; continue; fi
+        if part_is_there "$part"; then
+            say "Part $part is there ($number of $total)"
+            rm -f "$work/part_$part.tgz"*
+            continue
+        fi
         if get_part "$part"; then say "    done ($number of $total)"; else
             say "    given up for now ($number of $total)"
             missing="$missing, part $part"

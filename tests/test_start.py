@@ -238,7 +238,8 @@ def new_clone(folder):
     (folder / "pyproject.toml").write_text("")
     (folder / "requirements.txt").write_text("smallpackage==1\n")
     wheel(folder, "smallpackage")
-    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": os.devnull, "COLAB_RELEASE_TAG": ""}
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": os.devnull, "COLAB_RELEASE_TAG": "",
+            "PYTHONPATH": ""}
 
 
 BASE = getattr(sys, "_base_executable", sys.executable)
@@ -254,7 +255,7 @@ def test_a_new_user_from_nothing_to_ready_and_again(tmp_path):
     def where(module, **more):
         return subprocess.check_output([python, "-X", "utf8", "-c", f"import {module}; print({module}.__file__)"],
                                        cwd=tmp_path, encoding="utf-8",
-                                       env=os.environ | {"PYTHONPATH": ""} | more).strip()
+                                       env=os.environ | plain | more).strip()
     assert where("cardiac_ml", LC_ALL="C") == where("cardiac_ml", LC_ALL="C.UTF-8") == str(
         kit / "cardiac_ml" / "__init__.py")
     second = run(folder=kit, python=BASE, **plain)
