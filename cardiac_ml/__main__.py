@@ -25,7 +25,7 @@ def main(arguments=None):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m cardiac_ml", description="Helpers of the cardiac ML kit.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_simulate, _add_pack, _add_rebuild, _add_submissions, _add_challenge, _add_figures):
+    for add in (_add_simulate, _add_pack, _add_rebuild, _add_submissions, _add_challenge):
         add(commands)
     return parser
 
@@ -78,8 +78,7 @@ def _simulate_heartbeats(options):
 def _simulate_geometry(options):
     from cardiac_ml import points
     from cardiac_ml.heart3d import mesh as heart
-    from cardiac_ml.virtual import geometry
-    mesh, table = geometry.reference_heart()
+    mesh, table = heart.reference_heart()
     print(f"Written to {heart.write_mesh(options.out / 'heart_mesh.vtk', mesh)} "
           f"and {points.write_points(options.out / 'points.csv', table)}")
 
@@ -190,17 +189,6 @@ def _make_challenge(options):
     from cardiac_ml.challenge import making as challenge
     public, private = challenge.make_challenge(options.out, options.seed, options.hearts, options.test_hearts, options.cases)
     print(f"Give participants {public}; keep {private} and the seed to yourself.")
-
-
-def _add_figures(commands):
-    parser = commands.add_parser("figures", help="make the pictures of the README")
-    parser.add_argument("--out", type=Path, default=ROOT / "figures")
-    parser.set_defaults(run=_figures)
-
-
-def _figures(options):
-    from tools import figures
-    print(*figures.make_figures(options.out), sep="\n")
 
 
 if __name__ == "__main__":
