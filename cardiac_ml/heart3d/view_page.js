@@ -231,7 +231,7 @@ function controls() {
   get("colour").addEventListener("change", () => { state.colour = get("colour").value; colourBar(); later(); });
   get("cut").addEventListener("input", () => { state.cut = 1 - get("cut").value / 60; later(); });
   get("reset").addEventListener("click", reset);
-  new ResizeObserver(later).observe(stage);
+  new ResizeObserver(draw).observe(stage);  // at once: a stretched heart would be a wrong one
 }
 
 layOut();
