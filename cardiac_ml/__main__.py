@@ -3,19 +3,34 @@ import argparse
 import sys
 from pathlib import Path
 
-from cardiac_ml.files import ROOT, DataError
+
+
+def _lacking(error):
+    """What to call instead, if this Python lacks a package of the kit."""
+    kit = Path(__file__).resolve().parents[1]
+    places = [kit / ".venv" / "bin" / "python", kit / ".venv" / "Scripts" / "python.exe"]
+    own = next((python for python in places if python.exists() and python.parent != Path(sys.executable).parent), None)
+    return f"Error: {error} in the Python {sys.executable}. " + (
+        f"The one of the kit has it: {own} -m cardiac_ml ... (or: python3 {kit / 'start.py'} score ...)" if own else
+        f"python3 {kit / 'start.py'} setup installs what the kit needs.")
+
+
+try:
+    from cardiac_ml.files import ROOT, DataError
+except ModuleNotFoundError as missing:
+    sys.exit(_lacking(missing))
 
 
 def main(arguments=None):
     """Run one command; the exit status is 0 if all went well, 1 for bad data, 2 for a wrong call, 130 if interrupted."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         return options.run(options) or 0
     except (DataError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        print(f"Error: {error}. `python3 start.py setup` installs what the kit needs.", file=sys.stderr)
+        print(_lacking(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted; nothing half-written was kept.", file=sys.stderr)

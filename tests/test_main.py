@@ -1,8 +1,13 @@
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import cardiac_ml
 from cardiac_ml.challenge import scoring, submission
 from cardiac_ml.heart3d import mesh as heart
 from cardiac_ml.__main__ import main
@@ -66,3 +71,18 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("simulate", "pack", "rebuild-heartbeats", "score", "make-challenge"))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "mine.npz"]])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_python_without_the_packages_says_which_one_has_them(tmp_path, arguments, own):
+    shutil.copytree(Path(cardiac_ml.__file__).parent, tmp_path / "cardiac_ml", ignore=shutil.ignore_patterns("*.npz", "*.pt"))
+    python = tmp_path / ".venv" / "bin" / "python"
+    if own:
+        python.parent.mkdir(parents=True)
+        python.touch()
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", "import sys, runpy; sys.path.insert(0, '.'); "
+                           f"sys.argv[1:] = {arguments}; runpy.run_module('cardiac_ml', run_name='__main__')"],
+                          cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "No module named" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert (str(python) if own else "start.py setup") in done.stderr
