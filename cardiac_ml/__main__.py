@@ -81,11 +81,12 @@ def _simulate_heartbeats(options):
 
 
 def _simulate_geometry(options):
+    from cardiac_ml import points
     from cardiac_ml.heart3d import mesh as heart
     from cardiac_ml.virtual import geometry
-    mesh, points = geometry.reference_heart()
+    mesh, table = geometry.reference_heart()
     print(f"Written to {heart.write_mesh(options.out / 'heart_mesh.vtk', mesh)} "
-          f"and {heart.write_points(options.out / 'points.csv', points)}")
+          f"and {points.write_points(options.out / 'points.csv', table)}")
 
 
 def _simulate_report(options):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.files import DataError, atomic_write
 
 FORMAT = 1
 
@@ -34,7 +34,7 @@ class Checkpoint:
         self.path, self.training = Path(path), json.loads(json.dumps(training))
 
     def write(self, state):
-        with written_whole(self.path) as file:
+        with atomic_write(self.path) as file:
             torch.save({"format": FORMAT, "training": json.dumps(self.training), **state}, file)
 
     def read(self, device):

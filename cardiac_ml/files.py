@@ -47,11 +47,23 @@ def find_data(name: str, folder: str | Path | None = None) -> Path | None:
     return next((place / name for place in places if (place / name).is_dir()), None)
 
 
+def read_text(path: str | Path) -> str:
+    """The text of a file that must be there and must be text."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path} is not there. `python -m cardiac_ml simulate geometry` writes the files of a virtual "
+                        "heart.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not plain text. Save it again as legacy VTK in ASCII (in ParaView: Save Data, file "
+                        "type ASCII), or the points as CSV.") from None
+
+
 @contextmanager
-def written_whole(path: str | Path, mode: str = "wb"):
+def atomic_write(path: str | Path, mode: str = "wb"):
     """Open a temporary file beside ``path`` and rename it to ``path`` once the block ends without an error.
 
-    >>> with written_whole("scores.json", "w") as file:  # doctest: +SKIP
+    >>> with atomic_write("scores.json", "w") as file:  # doctest: +SKIP
     ...     json.dump(scores, file)
     """
     path = Path(path)

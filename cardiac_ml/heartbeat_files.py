@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError, cache_folder, written_whole
+from cardiac_ml.files import DataError, cache_folder, atomic_write
 
 SAMPLES = 187
 COLUMNS = SAMPLES + 1  # the class comes last
@@ -106,7 +106,7 @@ def _keep_copy(rows: np.ndarray, source: Source, places: list[Path]) -> None:
     trouble = None
     for place in places:
         try:
-            with written_whole(place) as file:
+            with atomic_write(place) as file:
                 np.save(file, rows)
             return _forget_older(place)
         except OSError as error:  # read-only or full: try the next place
@@ -211,7 +211,7 @@ def _number(cell: str) -> float | None:
 
 def write_rows(path: Path, rows: np.ndarray) -> None:
     """Write (rows, 188) float32 in Kaggle's layout, to the letter: 18 decimals, no header; read back bit for bit."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         for start in range(0, len(rows), 2048):
             block = np.ascontiguousarray(rows[start:start + 2048], np.float32)
             values, where = np.unique(block, return_inverse=True)  # few values repeat often: each is printed once
@@ -231,9 +231,9 @@ def write_folder(folder: Path, files: dict[str, tuple[np.ndarray, pd.DataFrame]]
         place = {"file": name, "row": np.arange(len(rows))}
         tables.append(table.reset_index(drop=True).drop(columns=list(place), errors="ignore").assign(**place))
     beats = pd.concat(tables, ignore_index=True)
-    with written_whole(folder / "beats.csv", "w") as file:
+    with atomic_write(folder / "beats.csv", "w") as file:
         beats[["file", "row", *beats.columns.drop(["file", "row"])]].to_csv(file, index=False, lineterminator="\n")
-    with written_whole(folder / "source.txt", "w") as file:
+    with atomic_write(folder / "source.txt", "w") as file:
         file.write(source + "\n")
 
 

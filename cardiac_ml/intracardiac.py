@@ -22,7 +22,7 @@ from cardiac_ml.intracardiac_files import (CASES_FILE, PUBLISHED_PAIRS, PUBLISHE
 from cardiac_ml.intracardiac_splits import (Split, split_by_heart, split_by_pattern, split_random)  # noqa: F401
 from cardiac_ml.leads import to_leads
 from cardiac_ml.pack import write_pack  # noqa: F401
-from cardiac_ml.point_order import PointOrder, recover_point_order  # noqa: F401
+from cardiac_ml.points import PointOrder, recover_point_order  # noqa: F401
 
 NAME = "intracardiac_dataset"
 PUBLISHED = "Landajuela, Anirudh, Blake 2022, doi 10.6075/J0SN094N"

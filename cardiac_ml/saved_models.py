@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from cardiac_ml import __version__
-from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.files import DataError, atomic_write
 
 FORMAT = 1
 ROOMS = ("cardiac_ml.models", "cardiac_ml.heart_models", "cardiac_ml.xray.model")  # where load looks for networks
@@ -36,7 +36,7 @@ def save(path, model, *, data="", scores=None, **more):
                 scores={name: float(value) for name, value in (scores or {}).items()},
                 saved=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), **more)
     weights = {name: value.detach().cpu().contiguous().numpy() for name, value in model.state_dict().items()}
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, **weights, **{CARD: np.array(json.dumps(card))})
 
 
@@ -69,7 +69,7 @@ def export(path, model, example):
     program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("rows", min=1, max=1 << 20)},))
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(buffer.getvalue())
 
 

@@ -74,10 +74,10 @@ def message(call, *arguments, **named) -> str:
 
 def unwritable(monkeypatch, *places: Path) -> None:
     """Let every heartbeat file written below these places fail as on a full disk."""
-    write = heartbeat_files.written_whole
+    write = heartbeat_files.atomic_write
 
-    def written_whole(path, *mode):
+    def atomic_write(path, *mode):
         if any(place in path.parents for place in places):
             raise OSError(28, f"No space left on device: {path}")
         return write(path, *mode)
-    monkeypatch.setattr(heartbeat_files, "written_whole", written_whole)
+    monkeypatch.setattr(heartbeat_files, "atomic_write", atomic_write)

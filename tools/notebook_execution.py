@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.files import DataError, atomic_write
 
 QUICK = re.compile(r"^(?P<name>\s*[\w, ]+=\s*)(?P<value>.*?\S)(?P<note>\s*#.*?)\bquick:\s*(?P<quick>\S.*?)\s*$")
 
@@ -24,7 +24,7 @@ def read(path):
 
 def write(notebook, path):
     import nbformat
-    with written_whole(path, "w") as file:
+    with atomic_write(path, "w") as file:
         nbformat.write(notebook, file)
 
 

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cardiac_ml.files import ROOT, DataError, written_whole
+from cardiac_ml.files import ROOT, DataError, atomic_write
 from tools.notebook_execution import Failure, execute, first_line, make_quick, printed, read, tagged, tags, write
 
 FOLDERS = ("notebooks", "tutorials")
@@ -89,7 +89,7 @@ def take_into_source(path):
     for cell in notebook.cells:
         cell.metadata = type(cell.metadata)({"tags": tags(cell)} if tags(cell) else {})
     notebook.metadata = type(notebook.metadata)(jupytext={"notebook_metadata_filter": "-all"})
-    with written_whole(source_path(path), "w") as file:
+    with atomic_write(source_path(path), "w") as file:
         file.write(jupytext.writes(notebook, fmt="py:percent"))
     return source_path(path)
 
@@ -193,7 +193,7 @@ def write_page(notebook, path):
     """The notebook as a web page that needs nothing beside it."""
     from nbconvert import HTMLExporter
     body, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": {"name": path.stem}})
-    with written_whole(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write(body)
     return path
 

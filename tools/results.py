@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_ml.files import ROOT, DataError, cache_folder, code_print, written_whole
+from cardiac_ml.files import ROOT, DataError, cache_folder, code_print, atomic_write
 
 EPOCHS = {"1": 8, "2": 10, "3": 100, "4": 30}  # as in the notebooks
 REAL_EPOCHS = {"1": 28, "2": 28, "3": 80, "4": 30}
@@ -64,7 +64,7 @@ def main(options):
     out = options.out or (ROOT / "RESULTS.md" if options.task is None else None)
     if out is not None:
         made = "".join(f" --{name} {value}" for name, value in wishes(options).items())
-        with written_whole(out, "w") as file:
+        with atomic_write(out, "w") as file:
             file.write(f"# Results\n\nMade by `python -m cardiac_ml results{made}` on {machine()}. Seconds are those of\n"
                        f"training, for one seed.\n\n{text}")
 
@@ -95,7 +95,7 @@ def rows_of(task, options, keep=KEPT):
             answers, seconds, parameters = measure()
             finished[key] = Row(task, model, baselines.metric, [float(baselines.score(answer)) for answer in answers],
                                 seconds, parameters, baselines.source, command)
-            with written_whole(keep, "w") as file:
+            with atomic_write(keep, "w") as file:
                 json.dump(finished, file, indent=1)
         yield Row(*finished[key])
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cardiac_ml import heart_metrics, heartbeats, intracardiac, metrics
 from cardiac_ml.challenge import submission
-from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.files import DataError, atomic_write
 
 MAIN = {1: "balanced accuracy", 2: "macro-F1", 3: "MAE (ms)", 4: "MAE (mV)"}  # ranks the leaderboard
 MORE_IS_BETTER = {1: True, 2: True, 3: False, 4: False}
@@ -34,7 +34,7 @@ class Score(NamedTuple):
 
 
 def write_truth(path, truth):
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         np.savez_compressed(file, **truth._asdict())
 
 
@@ -172,7 +172,7 @@ def as_text(scores):
 
 
 def write_text(path, text):
-    with written_whole(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write(text)
     return path
 

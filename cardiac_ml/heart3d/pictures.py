@@ -21,6 +21,7 @@ from cardiac_ml.heart3d import mesh as heart
 from cardiac_ml.files import DataError
 from cardiac_ml.heart3d.film import film_frame, write_gif
 from cardiac_ml.heart3d.raster import SIDES, VIEWS, Raster, camera, isochrones, raster, smoothed
+from cardiac_ml.points import check_points
 
 ACTIVATION, VOLTAGE, DIFFERENCE = "plasma_r", "plasma", "RdBu_r"
 VOLTAGE_MV = (-90, 40)  # limits of the voltage scale
@@ -34,7 +35,7 @@ class Skin:
     """The surface of a mesh with its own numbering, and a way to carry values of the recording points to it."""
 
     def __init__(self, mesh: heart.Mesh, points: pd.DataFrame):
-        heart.check_points(points)
+        check_points(points)
         used, triangles = np.unique(heart.surface(mesh), return_inverse=True)
         self.triangles = triangles.reshape(-1, 3)
         self.nodes_mm = smoothed(mesh.points_mm[used], self.triangles)

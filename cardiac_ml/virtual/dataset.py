@@ -5,7 +5,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from cardiac_ml.files import DataError
-from cardiac_ml.heart3d.mesh import POINT_NAMES
+from cardiac_ml.points import POINT_NAMES
 from cardiac_ml.virtual import patterns
 from cardiac_ml.virtual.membrane import action_potential_table
 from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats, voltages_mv
