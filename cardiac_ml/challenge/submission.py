@@ -174,7 +174,7 @@ def _npz_header(archive):
     with _array(archive, "header") as (stream, shape, dtype):
         if shape != () or dtype.kind != "U" or not 0 < dtype.itemsize <= MAX_HEADER:
             raise DataError(f"the header must be one JSON text, found {dtype} of shape {shape}.")
-        return _checked_header(json.loads(str(np.frombuffer(_exactly(stream, dtype.itemsize), dtype)[0])))
+        return _checked_header(json.loads(_texts(stream, 1, dtype)[0]))
 
 
 def _read_npz(path, task, ids):
@@ -185,7 +185,7 @@ def _read_npz(path, task, ids):
                 raise DataError(f"ids must be a list of text, found {dtype} of shape {shape}.")
             if shape[0] > _most(ids) or not 0 < dtype.itemsize <= 4 * MAX_ID:
                 raise DataError(f"there are {shape[0]} ids of up to {dtype.itemsize // 4} letters for {len(ids)} cases.")
-            found = np.frombuffer(_exactly(stream, shape[0] * dtype.itemsize), dtype).tolist()
+            found = _texts(stream, shape[0], dtype)
         with _array(archive, "prediction") as (stream, shape, dtype):
             if wrong := _problems_of_form(header, found, shape, dtype, task, ids):
                 raise DataError(" ".join(wrong))
@@ -220,6 +220,13 @@ def _exactly(stream, count):
     if len(data) != count:
         raise DataError(f"cannot be read as a submission: it ends {count - len(data)} bytes early.")
     return data
+
+
+def _texts(stream, count, dtype):
+    letters = np.frombuffer(_exactly(stream, count * dtype.itemsize), np.dtype("u4").newbyteorder(dtype.byteorder))
+    if letters.size and letters.max() > 0x10FFFF:  # numpy does not look, and breaks
+        raise DataError("ids and header must be text, found numbers that are no letters.")
+    return letters.view(dtype).tolist()
 
 
 def _numbers(stream, shape, dtype):
