@@ -9,9 +9,14 @@ MOST_CASES = 1200  # to learn from: the linear model solves for one weight a cas
 
 def write(folder, task, inputs, answer, test):
     """Submissions of the baselines of a task in ``folder``, learnt from (cases, ...) inputs and answers."""
-    for name, prediction in (_classes if task <= 2 else _hearts)(task, inputs, answer, test.inputs):
+    for name, prediction in predictions(task, inputs, answer, test.inputs):
         path = folder / f"task_{task}_{name.replace(' ', '_')}.npz"
         submission.write_submission(path, task, test.ids, prediction, team=name)
+
+
+def predictions(task, inputs, answer, asked):
+    """(name, prediction) of the trivial and the linear answer to the inputs ``asked``."""
+    return (_classes if task <= 2 else _hearts)(task, inputs, answer, asked)
 
 
 def _classes(task, beats, label, asked):

@@ -81,6 +81,7 @@ def _section(table):
         seen |= {row.group} - {""}
         body.append(_row(row, leads, lambda value: 100 * (value - low) / ((high - low) or 1)))
     return (f'{head}<table><tr><th></th><th>Team</th><th class="number">{MAIN[table.task]}</th><th>90 % interval</th>'
+            f'<th class="wide"></th>'
             f'<th>Group</th>{second}<th class="number wide">Files</th></tr>{"".join(body)}</table>{_progress(table)}</section>')
 
 
@@ -88,13 +89,13 @@ def _row(row, leads, across):
     entry, (low, high) = row.entry, map(across, row.interval)
     kind = " ".join(["baseline" if not row.place else f"place{row.place}", *["leader"] * leads])
     notes = "".join(f'<span class="note">{escape(note)}</span>' for note in row.notes)
-    span = "{:.3f} .. {:.3f}".format(*row.interval)
+    span = "{:.3f} – {:.3f}".format(*row.interval)
     drawn = (f'<svg height="22" role="img" aria-label="{span}"><title>{span}</title><line class="bar" x1="{low:.1f}%" '
              f'x2="{high:.1f}%" y1="11" y2="11"/><circle class="dot" cx="{across(entry.value):.1f}%" cy="11" r="5.5"/></svg>')
     second = "".join(f'<td class="number wide">{value:.3f}</td>' for value in entry.second.values())
     letter = f'<span class="letter">{row.group}</span>' if row.group else ""
     return (f'<tr class="{kind}"><td class="place">{row.place}</td><td class="team">{escape(entry.team)}{notes}</td>'
-            f'<td class="number">{entry.value:.3f}</td><td class="range">{drawn}</td><td>{letter}</td>{second}'
+            f'<td class="number">{entry.value:.3f}</td><td class="range">{drawn}</td><td class="number wide">{span}</td><td>{letter}</td>{second}'
             f'<td class="number wide">{row.files if row.place else ""}</td></tr>')
 
 
@@ -113,19 +114,19 @@ def _progress(table):
     first, last = min(times), max(times)
 
     def place(when, value):
-        return (70 + (WIDE - 80) * (when - first) / (last - first),
+        return (85 + (WIDE - 95) * (when - first) / (last - first),
                 15 + (HIGH - 45) * (top - value) / ((top - bottom) or 1))
 
     ranked = [row.entry.team for row in table.rows if row.place]
     drawn = [_steps(steps[team], place, last, ranked.index(team)) for team in reversed(ranked)]
-    marks = [f'<text x="62" y="{place(first, value)[1] + 4:.0f}" text-anchor="end">{value:.3g}</text>' for value in
+    marks = [f'<text x="77" y="{place(first, value)[1] + 4:.0f}" text-anchor="end">{value:.3g}</text>' for value in
              {top, bottom}]
     marks += [f'<text x="{x}" y="{HIGH - 6}" text-anchor="{anchor}">{time.strftime("%d %b %H:%M", time.localtime(when))}'
-              f"</text>" for x, anchor, when in ((70, "start", first), (WIDE - 10, "end", last))]
+              f"</text>" for x, anchor, when in ((85, "start", first), (WIDE - 10, "end", last))]
     key = "".join(f'<span class="key"><i style="background:var(--c{number})"></i>{escape(team)}</span>'
                   for number, team in enumerate(ranked[:COLOURS]))
-    return (f'<h3>Progress: best so far</h3><svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="progress of the teams">'
-            f'<line class="axis" x1="70" x2="{WIDE - 10}" y1="{HIGH - 25}" y2="{HIGH - 25}"/>{"".join(marks)}'
+    return (f'<h3>Progress: best so far</h3><svg class="progress" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="progress of the teams">'
+            f'<line class="axis" x1="85" x2="{WIDE - 10}" y1="{HIGH - 25}" y2="{HIGH - 25}"/>{"".join(marks)}'
             f'{"".join(drawn)}</svg><p>{key}</p>')
 
 
