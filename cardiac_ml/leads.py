@@ -5,7 +5,10 @@ electrodes. Only eight leads are independent: III, aVR, aVL and aVF follow from 
 """
 import numpy as np
 
-from cardiac_ml.files import DataError
+try:
+    from cardiac_ml.files import DataError
+except ImportError:  # copied out of the kit
+    DataError = ValueError
 
 ELECTRODES = ("RA", "LA", "LL", "RL", "V1", "V2", "V3", "V4", "V5", "V6")  # columns of a pECG file; RL: ground
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -40,7 +43,7 @@ def _product(matrix, signals, what):
         raise DataError(f"expected {what} of shape (..., {rows}, time), found {tuple(signals.shape)}.{hint}")
     if hasattr(signals, "new_tensor"):  # a torch tensor: stay on its device, in its precision
         signals = signals if signals.is_floating_point() else signals.double()
-        return signals.new_tensor(matrix.tolist()) @ signals
+        return signals.new_tensor(matrix) @ signals
     kind = signals.dtype if signals.dtype.kind == "f" else np.float64
     return np.matmul(matrix.astype(kind, copy=False), signals)
 

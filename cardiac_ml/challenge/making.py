@@ -24,7 +24,7 @@ from cardiac_ml.challenge import baselines, scoring, submission
 from cardiac_ml.challenge.cases import Cases
 from cardiac_ml.challenge.rules import readme
 from cardiac_ml.files import DataError, atomic_write
-from cardiac_ml.heartbeat_files import write_folder
+from cardiac_ml.heartbeats import write_folder
 from cardiac_ml.virtual import beats, dataset
 
 SAME_DATE = 1_577_836_800  # 2020-01-01: the age of a file tells nothing

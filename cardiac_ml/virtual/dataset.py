@@ -30,6 +30,11 @@ def plan(number, cases):
     return planned
 
 
+def count_cases(hearts, cases):
+    """How many cases there are in all: a heart with a focus at each recording point has more than ``cases``."""
+    return sum(len(plan(number, cases)) for number in range(1, hearts + 1))
+
+
 def draw_case(patient, seed, number, k, kind, pattern, index):
     """Everything random about case ``k`` of heart ``number``: (excitation, row of the table, its generator)."""
     rng = np.random.default_rng([seed, number, k + 1])
