@@ -15,9 +15,6 @@ import numpy as np
 from cardiac_ml import heartbeats, intracardiac
 from cardiac_ml.challenge import scoring, submission
 from cardiac_ml.files import DataError
-from cardiac_ml.intracardiac_files import natural
-
-VALID_SHARE = 1 / 6  # of the hearts of a challenge
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,13 +46,9 @@ def load(folder=None, task=3):
     test = read_test_cases(place / f"test_task_{task}.npz", task)
     if task == 2:
         return *heartbeats.load_mitbih(place / "ecg_dataset"), test
-    if task == 1:
-        data = heartbeats.load_ptb(place / "ecg_dataset")
-        return *(data[rows] for rows in heartbeats.split_test(data)), test
-    data = intracardiac.load(place / "intracardiac_dataset")
-    names = sorted(set(data.hearts), key=natural)
-    valid = np.isin(data.hearts, names[-max(1, round(VALID_SHARE * len(names))):])
-    return data[np.flatnonzero(~valid)], data[np.flatnonzero(valid)], test
+    data = heartbeats.load_ptb(place / "ecg_dataset") if task == 1 else intracardiac.load(place / "intracardiac_dataset")
+    split = heartbeats.split_by_patient(data, test=()) if task == 1 else intracardiac.split_by_heart(data, test=())
+    return data[split.train], data[split.valid], test
 
 
 def test_cases(task, folder=None) -> Cases:
@@ -99,27 +92,22 @@ def read_test_cases(path, task) -> Cases:
 # ---- without a challenge: the data at hand ----
 
 def _load_at_hand(task):
-    if task <= 2:
-        data, test = _beats_at_hand(task)
-        inputs, ids = test.beats, scoring.truth_of_beats(task, test, np.arange(len(test))).ids
-        return *(data[rows] for rows in heartbeats.split_test(data)), Cases(task, ids, inputs)
-    data = intracardiac.load()
-    split = intracardiac.split_by_heart(data.table)
-    cases = Cases(task, scoring.truth_of_hearts(task, data, split.test).ids, data[split.test].ecg_mv)
-    return data[split.train], data[split.valid], cases
-
-
-def _beats_at_hand(task):
-    if task == 2:
-        return heartbeats.load_mitbih()
-    data = heartbeats.load_ptb()
-    return tuple(data[rows] for rows in heartbeats.split_test(data))
+    train, valid, test, truth = _at_hand(task)
+    return train, valid, Cases(task, truth.ids, test.beats if task <= 2 else test.ecg_mv)
 
 
 def truth_at_hand(task) -> scoring.Truth:
     """The answers to the test cases of the data at hand: real files where they are, else the virtual ones."""
-    if task <= 2:
-        test = _beats_at_hand(task)[1]
-        return scoring.truth_of_beats(task, test, np.arange(len(test)))
-    data = intracardiac.load()
-    return scoring.truth_of_hearts(task, data, intracardiac.split_by_heart(data.table).test)
+    return _at_hand(task)[3]
+
+
+def _at_hand(task):
+    if task == 2:
+        both, test = heartbeats.load_mitbih()
+        split = heartbeats.split(both)
+        train, valid = both[np.union1d(split.train, split.test)], both[split.valid]
+        return train, valid, test, scoring.truth_of_beats(2, test, np.arange(len(test)))
+    data = heartbeats.load_ptb() if task == 1 else intracardiac.load()
+    split = heartbeats.split(data) if task == 1 else intracardiac.split_by_heart(data)
+    truth = (scoring.truth_of_beats if task == 1 else scoring.truth_of_hearts)(task, data, split.test)
+    return *(data[rows] for rows in split), truth

@@ -11,20 +11,19 @@ import hashlib
 import os
 import secrets
 import shutil
-import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from cardiac_ml import intracardiac, leads
+from cardiac_ml import leads
 from cardiac_ml.activation import activation_times
 from cardiac_ml.challenge import baselines, scoring, submission
 from cardiac_ml.challenge.cases import Cases
 from cardiac_ml.challenge.rules import readme
-from cardiac_ml.files import DataError, atomic_write
+from cardiac_ml.files import DataError, atomic_write, new_folder
 from cardiac_ml.heartbeats import write_folder
+from cardiac_ml.intracardiac_files import write_pairs
 from cardiac_ml.virtual import beats, dataset
 
 SAME_DATE = 1_577_836_800  # 2020-01-01: the age of a file tells nothing
@@ -43,16 +42,22 @@ def make_challenge(out, seed=None, tasks=(1, 2, 3, 4), train_hearts=24, test_hea
     on are kept for the end. The folder appears when all of it is written.
     """
     out, secret = Path(out).expanduser(), secrets.randbits(128) if seed is None else seed
-    _check(out, secret, tasks, train_hearts, test_hearts, cases)
-    with _built(out) as folder:
+    _check(secret, tasks, train_hearts, test_hearts, cases)
+    for left in out.parent.glob(f".{out.name}.*.part"):
+        if time.time() - left.stat().st_mtime > 24 * 3600:  # of a run that was killed outright
+            shutil.rmtree(left, ignore_errors=True)
+    with new_folder(out) as folder:
         public, private = folder / "public", folder / "private"
         public.mkdir()
         private.mkdir(mode=0o700)
         (private / "secret.txt").write_text(f"{secret}\n")
         (private / ".gitignore").write_text("*\n")
         size = dict(train=train_hearts, test=test_hearts, workers=workers, progress=progress)
+        files = {}
         for task in sorted(set(tasks) & {1, 2}):
-            _make_beats(public, private, task, secret, **size)
+            files |= _make_beats(public, private, task, secret, **size)
+        if files:
+            write_folder(public / "ecg_dataset", files, "virtual heartbeats of a challenge, to learn from")
         if hearts := sorted(set(tasks) & {3, 4}):
             _make_hearts(public, private, hearts, secret, cases, **size)
         (public / "README.md").write_text(readme(tasks, train_hearts, test_hearts, deadline, extra_hearts))
@@ -61,9 +66,7 @@ def make_challenge(out, seed=None, tasks=(1, 2, 3, 4), train_hearts=24, test_hea
     return out / "public", out / "private"
 
 
-def _check(out, secret, tasks, train_hearts, test_hearts, cases):
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} holds other data, which is never overwritten. Choose a new folder.")
+def _check(secret, tasks, train_hearts, test_hearts, cases):
     if secret < LEAST_SECRET:
         raise DataError(f"The seed {secret} can be guessed, and who knows it has every answer. Leave --seed out: 128 random "
                         "bits are drawn and kept in private/secret.txt. Only such a number makes the same challenge again.")
@@ -72,22 +75,6 @@ def _check(out, secret, tasks, train_hearts, test_hearts, cases):
     if min(train_hearts, test_hearts) < 2 or cases < 1:
         raise DataError(f"{train_hearts} hearts to learn from, {test_hearts} to test on, {cases} cases each: two hearts "
                         "on each side and one case are the least.")
-
-
-@contextmanager
-def _built(out):
-    """A hidden folder beside ``out``, only for its owner, that becomes ``out`` at the end or is gone."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(".challenge-*.part"):
-        if time.time() - left.stat().st_mtime > 24 * 3600:  # of a run that was killed outright
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=".challenge-", suffix=".part", dir=out.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        folder.replace(out)  # onto nothing, or an empty folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def key(secret, purpose):
@@ -108,7 +95,7 @@ def _make_hearts(public, private, tasks, secret, cases, train, test, workers, pr
             learn.append(signals)
             yield *signals, table[TABLE]
 
-    intracardiac.write_pairs(training(), public / "intracardiac_dataset", "virtual hearts of a challenge")
+    write_pairs(training(), public / "intracardiac_dataset", "virtual hearts of a challenge")
     for *signals, table in simulated(test, "hearts to test on"):
         some = rng.permutation(len(table))[:cases]  # nobody can count what is left
         asked.append([signal[some] for signal in signals])
@@ -130,7 +117,10 @@ def _signals(batches):
 
 
 def _make_beats(public, private, task, secret, train, test, workers, progress):
-    """Task 1 or 2: the patients to test on are others, and those of the two tasks have nothing in common."""
+    """Task 1 or 2: the patients to test on are others, and those of the two tasks have nothing in common.
+
+    Returns the files to learn from.
+    """
     def simulated(patients, purpose):
         print(f"Task {task}: {patients} {purpose}", flush=True)
         rows = BEATS_EACH[task] * patients
@@ -138,11 +128,10 @@ def _make_beats(public, private, task, secret, train, test, workers, progress):
                                                                                ptb=FEWEST)
         made = beats.simulate_heartbeats(hearts=patients, seed=key(secret, f"task {task}, {purpose}"), workers=workers,
                                          progress=progress, **size)
-        return {name: (rows, _renumbered(table)) for name, (rows, table) in made.items()
+        return {name: (rows, _public(table, 1 + (task - 1) * patients)) for name, (rows, table) in made.items()
                 if name.startswith(("mitbih", "ptbdb")[task == 1])}
 
     learn = simulated(train, "patients to learn from")
-    write_folder(public / "ecg_dataset", learn, "virtual heartbeats of a challenge, to learn from")
     rows, person = _joined(simulated(test + test // 2, "patients to draw the test from"))
     label, rng = rows[:, 187].astype(np.int64), np.random.default_rng(key(secret, f"choice of task {task}"))
     chosen = np.isin(person, np.concatenate(deal(person, label, 3, rng))[:test])
@@ -152,6 +141,7 @@ def _make_beats(public, private, task, secret, train, test, workers, progress):
     truth = scoring.Truth(task, _names(secret, task, len(order)), label[order], person[order], final)
     known = _joined(learn)[0]
     _write_test(public, private, truth, rows[order, :187], known[:, :187], known[:, 187].astype(np.int64))
+    return learn
 
 
 def _joined(files):
@@ -160,9 +150,9 @@ def _joined(files):
         (rows, table["patient"].to_numpy(dtype=str)) for rows, table in files.values())))
 
 
-def _renumbered(table):
-    """What the public may know of each beat; patients from 1."""
-    return table.reindex(columns=BEATS_TABLE).assign(patient=table["patient"].to_numpy() + 1)
+def _public(table, first):
+    """What the public may know of each beat; patients are numbered from ``first`` on."""
+    return table.reindex(columns=BEATS_TABLE).assign(patient=table["patient"].to_numpy() + first)
 
 
 def deal(group, label, piles, rng):
