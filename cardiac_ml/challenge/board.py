@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
-from cardiac_ml import metrics
 from cardiac_ml.challenge import submission
-from cardiac_ml.challenge.scoring import MAIN, MORE_IS_BETTER, TOO_GOOD, metrics_of, rows_of
+from cardiac_ml.challenge.scoring import MAIN, MORE_IS_BETTER, TOO_GOOD, interval_of, metrics_of, rows_of, without_each
 from cardiac_ml.files import DataError
 
 ALPHA = 0.05
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     when: float           # seconds since 1970: the date of the file
     value: float          # of the main metric
     second: dict          # further metrics: name -> value
-    small: np.ndarray     # what the main metric needs of the predictions
+    shares: np.ndarray    # what each heart or patient contributes to it, see scoring.without_each
     digest: str
 
 
@@ -95,26 +95,17 @@ def read_entry(path, name, truths, final):
     truth = truths[task]
     given, rows = submission.read_submission(path, task, truth.ids).prediction, rows_of(truth, final)
     digest = hashlib.blake2b(given.tobytes(), digest_size=16).hexdigest()
-    label, given = truth.label[rows], given[rows]
-    score = metrics_of(task)
-    return task, Entry(submission.team_of(header), name, path.stat().st_mtime, score[MAIN[task]](label, given),
-                       {one: score[one](label, given) for one in SECOND[task] if one in score},
-                       shrunk(task, label, given), digest)
+    label, given, score = truth.label[rows], given[rows], metrics_of(task)
+    value, shares = without_each(score[MAIN[task]], *_errors_alone(task, label, given), truth.group[rows])
+    return task, Entry(submission.team_of(header), name, path.stat().st_mtime, value,
+                       {one: score[one](label, given) for one in SECOND[task] if one in score}, shares, digest)
 
 
-def shrunk(task, label, given):
-    """What the main metric needs of predictions, small enough to keep those of a hundred teams."""
-    if task <= 2:
-        return given
-    error = np.abs(given - label)
-    return error if task == 3 else error.mean(axis=2)
-
-
-def judged(truth, final):
-    """(metric, truth, groups) that fit what ``shrunk`` leaves: an error is compared with nothing but zeros."""
-    rows = rows_of(truth, final)
-    label = truth.label[rows] if truth.task <= 2 else np.zeros((len(rows), 75), np.float32)
-    return metrics_of(truth.task)[MAIN[truth.task]], label, truth.group[rows]
+def _errors_alone(task, label, given):
+    """(truth, prediction) of the same main score as these, and smaller: what is left of voltages are errors of zeros."""
+    if task < 4:
+        return label, given
+    return np.zeros(label.shape[:2], np.float32), np.abs(given - label).mean(axis=2)
 
 
 def rank(truth, final, entries, baselines, take):
@@ -125,14 +116,14 @@ def rank(truth, final, entries, baselines, take):
         if take == "last" or entry.team not in teams or sign * entry.value > sign * teams[entry.team].value:
             teams[entry.team] = entry
     chosen = sorted(teams.values(), key=lambda entry: (-sign * entry.value, entry.when, entry.file))
-    metric, label, group = judged(truth, final)
-    letters = group_letters(*_different(chosen, metric, label, group))
+    letters = group_letters(different([entry.shares for entry in chosen]))
+    group = truth.group[rows_of(truth, final)]
     files, twins = Counter(entry.team for entry in entries), {}
     for entry in chosen:
         twins.setdefault(entry.digest, []).append(entry.team)
-    rows = [Row(place, entry, _interval(metric, label, entry, group), letter, files[entry.team], _notes(task, entry, twins))
+    rows = [Row(place, entry, _interval(entry), letter, files[entry.team], _notes(task, entry, twins))
             for place, entry, letter in zip(_places(chosen), chosen, letters)]
-    rows += [Row("", entry, _interval(metric, label, entry, group), "", 1, []) for entry in baselines]
+    rows += [Row("", entry, _interval(entry), "", 1, []) for entry in baselines]
     rows.sort(key=lambda row: -sign * row.entry.value)  # stable: baselines after equals
     return Table(task, rows, entries, len(np.unique(group)), len(group))
 
@@ -152,23 +143,44 @@ def _notes(task, entry, twins):
     return notes
 
 
-def group_letters(count, different):
-    """A letter for each of ``count`` teams, best first: that of the first leader it cannot be told from."""
+def _interval(entry):
+    return interval_of(entry.value, entry.shares)[1:]
+
+
+def different(shares):
+    """Which pairs of teams differ by more than chance: (teams, teams) bool, from their (groups,) shares.
+
+    A paired t test over hearts or patients for each pair, then Holm's correction.
+    """
+    count, pairs = len(shares), list(combinations(range(len(shares)), 2))
+    found = np.zeros((count, count), bool)
+    if pairs and len(shares[0]) > 1:
+        p_values = [_chance(shares[one] - shares[other]) for one, other in pairs]
+        for (one, other), differs in zip(pairs, holm(p_values)):
+            found[one, other] = found[other, one] = differs
+    return found
+
+
+def _chance(difference):
+    """Two-sided p-value of a mean of zero."""
+    if np.ptp(difference) < 1e-12:
+        return float(abs(difference[0]) < 1e-12)
+    return float(stats.ttest_1samp(difference, 0).pvalue)
+
+
+def group_letters(differs):
+    """A letter for each team, best first: that of the first leader it cannot be told from."""
     leaders, letters = [], []
-    for team in range(count):
-        of = next((number for number, leader in enumerate(leaders) if not different[leader, team]), None)
-        if of is None:
-            of = len(leaders)
-            leaders.append(team)
+    for team in range(len(differs)):
+        of = next((number for number, leader in enumerate(leaders) if not differs[leader, team]), len(leaders))
+        leaders += [team] * (of == len(leaders))
         letters.append("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[of] if of < 26 else f"Z{of}")
     return letters
 
 
 def holm(p_values, alpha=ALPHA):
     """Which of many hypotheses fall, so that the chance of a single false verdict stays below alpha: (n,) bool."""
-    p_values = np.asarray(p_values, float)
     order = np.argsort(p_values, kind="stable")
-    falls = p_values[order] <= alpha / np.arange(len(order), 0, -1)
     fallen = np.zeros(len(order), bool)
-    fallen[order] = np.logical_and.accumulate(falls)
+    fallen[order] = np.logical_and.accumulate(np.asarray(p_values)[order] <= alpha / np.arange(len(order), 0, -1))
     return fallen

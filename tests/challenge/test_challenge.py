@@ -103,7 +103,7 @@ def numbers_in(folder):
     found = set()
     for path in [folder, *folder.rglob("*")]:
         state = path.stat()
-        texts = [path.name, str(state.st_size), str(state.st_mtime_ns), oct(state.st_mode)]
+        texts = [path.name, str(state.st_size), str(state.st_mtime_ns)]
         if path.suffix in (".csv", ".txt", ".md") and not path.name.startswith(("mitbih", "ptbdb")):  # those are signals
             texts.append(path.read_text(encoding="utf-8"))
         if path.suffix == ".npz":
@@ -116,19 +116,19 @@ def numbers_in(folder):
 
 
 def stolen(shown, seeds):
-    """The first seed whose draws, as the simulator makes them for the first case of the first heart, are shown."""
-    short = {word[:9] for word in shown}
+    """The first seed that gives away itself: what the package would draw or hash with it stands in the public part."""
+    drawn = {round(float(word) * 1e7) for word in shown if re.fullmatch(r"\d\.\d{8,}", word)}
     for seed in seeds:
-        rng = np.random.default_rng([seed, 1, 1])
-        rng.choice([0, 50, 100])
-        if f"{rng.uniform(1, 8):.16f}"[:9] in short or f"{np.random.default_rng(seed).integers(16 ** 8):08x}" in short \
-                or str(seed) in shown:
+        onset_ms = 1 + 7 * (np.random.PCG64([seed, 1, 1]).random_raw(2)[1] >> 11) * 2.0 ** -53
+        if round(onset_ms * 1e7) in drawn or f"{making.key(seed, 'name 0 of task 3'):032x}"[:12] in shown:
             return seed
     return None
 
 
 def test_a_thief_who_tries_a_million_seeds_finds_nothing(made):
-    assert stolen(numbers_in(made[0]), range(10 ** 6)) is None
+    shown = numbers_in(made[0])
+    assert stolen(shown, range(10 ** 6)) is None
+    assert stolen(shown, [SECRET]) == SECRET, "who has the secret has the names: the attack is the right one"
 
 
 def test_the_thief_finds_the_seed_where_a_table_tells_what_was_drawn(tmp_path):
