@@ -32,7 +32,7 @@ if len(files) != 1:
     sys.exit(f"Your zip file holds {len(files)} .npz or .csv files, expected one.")
 final = json.loads((given / "ref" / "part.json").read_text())["final"]
 try:
-    scores = scoring.score(files[0], truth, final=final, draws=200)
+    scores = scoring.score(files[0], truth, final=final)
 except scoring.DataError as error:
     sys.exit(str(error))
 main = scores[scoring.MAIN[truth.task]]
@@ -92,11 +92,10 @@ def competition(task, start, end):
 
 
 def _scorer():
-    """The files of the kit that the scorer needs, for its program: name -> path."""
+    """The core of the kit and its scorer, for the program: name -> path. It needs numpy and scipy only."""
     top = Path(package.__file__).parents[1]
-    files = [top / "__init__.py", *(top / f"{name}.py" for name in ("files", "activation", "metrics")),
-             *(top / "challenge" / f"{name}.py" for name in ("__init__", "scoring", "submission"))]
-    return {str(path.relative_to(top.parent)): path for path in files}
+    files = [*top.glob("*.py"), *(top / "challenge" / f"{name}.py" for name in ("__init__", "scoring", "submission"))]
+    return {str(path.relative_to(top.parent)): path for path in sorted(files)}
 
 
 def _nested(bundle, name, contents):
