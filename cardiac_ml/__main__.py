@@ -119,8 +119,8 @@ def _add_submissions(commands):
     for command in (check, score):
         command.add_argument("file", type=Path, nargs=None if command is check else "?")
     for command in (template, check, score):
-        command.add_argument("--challenge", type=Path, metavar="FOLDER", help="of a challenge; its public part is enough to "
-                             "check, scores need the private one (default: the test cases of the data at hand)")
+        command.add_argument("--challenge", type=Path, metavar="FOLDER", help="of a challenge; its public part is "
+                             "enough to check, scores need the private one (default: the test cases of the data at hand)")
         command.add_argument("--truth", type=Path, default=None, help="or one truth_task_N.npz")
     score.add_argument("--leaderboard", type=Path, metavar="SUBMISSIONS", help="rank all files below this folder")
     score.add_argument("--task", type=int, choices=(1, 2, 3, 4), help="rank only this task")
@@ -177,7 +177,8 @@ def _score(options):
     scores = scoring.score(options.file, truth, final=options.final)
     print(scoring.as_text(scores))
     if truth.final.any():
-        print(f"On {scoring.part_of(options.final)}: {len(scoring.rows_of(truth, options.final))} of {len(truth.ids)} cases.")
+        scored = len(scoring.rows_of(truth, options.final))
+        print(f"On {scoring.part_of(options.final)}: {scored} of {len(truth.ids)} cases.")
     if options.json is not None:
         scoring.write_json(options.json, scores)
 
@@ -195,7 +196,8 @@ def _rank(options):
         truth = _truth(options, options.task)
         truths = {truth.task: truth}
     baselines = options.challenge and options.challenge / "private" / "baselines"
-    tables, refused = board.make(options.leaderboard, truths, options.final, options.take, options.daily_limit, baselines)
+    tables, refused = board.make(options.leaderboard, truths, options.final, options.take, options.daily_limit,
+                                 baselines)
     for task, table in tables.items():
         print(f"{page.title_of(task)} ({scoring.part_of(options.final)})\n{page.as_text(table)}\n")
     for name, why in refused.items():

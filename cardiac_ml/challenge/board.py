@@ -13,7 +13,8 @@ import numpy as np
 from scipy import stats
 
 from cardiac_ml.challenge import submission
-from cardiac_ml.challenge.scoring import MAIN, MORE_IS_BETTER, TOO_GOOD, interval_of, metrics_of, rows_of, without_each
+from cardiac_ml.challenge.scoring import (MAIN, MORE_IS_BETTER, TOO_GOOD, interval_of, limits, metrics_of, rows_of,
+                                          without_each)
 from cardiac_ml.files import DataError
 
 ALPHA = 0.05
@@ -60,7 +61,8 @@ def make(folder, truths, final=False, take="best", daily_limit=None, baselines=N
     if not any(entries.values()) and not refused:
         raise DataError(f"{folder} holds no file. Put the teams' submissions there, in subfolders if you like.")
     known = read_entries(baselines, truths, final)[0] if baselines and Path(baselines).is_dir() else {}
-    return {task: rank(truth, final, entries[task], known.get(task, []), take) for task, truth in truths.items()}, refused
+    tables = {task: rank(truth, final, entries[task], known.get(task, []), take) for task, truth in truths.items()}
+    return tables, refused
 
 
 def read_entries(folder, truths, final=False, daily_limit=None):
@@ -101,7 +103,7 @@ def read_entry(path, name, truths, final):
 
 
 def _errors_alone(task, label, given):
-    """(truth, prediction) of the same main score as these, and smaller: what is left of voltages are errors of zeros."""
+    """(truth, prediction) with the same main score, and smaller: of voltages the errors are left, to be zero."""
     if task < 4:
         return label, given
     return np.zeros(label.shape[:2], np.float32), np.abs(given - label).mean(axis=2)
@@ -118,11 +120,15 @@ def rank(truth, final, entries, baselines, take):
     letters = group_letters(different([entry.shares for entry in chosen]))
     group = truth.group[rows_of(truth, final)]
     files, twins = Counter(entry.team for entry in entries), {}
-    for entry in chosen:
-        twins.setdefault(entry.digest, []).append(entry.team)
-    rows = [Row(place, entry, _interval(entry), letter, files[entry.team], _notes(task, entry, twins))
-            for place, entry, letter in zip(_places(chosen), chosen, letters)]
-    rows += [Row("", entry, _interval(entry), "", 1, []) for entry in baselines]
+    for entry in entries:
+        twins.setdefault(entry.digest, {})[entry.team] = True
+    bounds = limits(task, MAIN[task])
+
+    def row(entry, place="", letter="", files=1, notes=()):
+        return Row(place, entry, interval_of(entry.value, entry.shares, *bounds)[1:], letter, files, list(notes))
+
+    rows = [row(entry, place, letter, files[entry.team], _notes(task, entry, twins))
+            for entry, place, letter in zip(chosen, _places(chosen), letters)] + [row(entry) for entry in baselines]
     rows.sort(key=lambda row: -sign * row.entry.value)  # stable: baselines after equals
     return Table(task, rows, entries, len(np.unique(group)), len(group))
 
@@ -135,15 +141,12 @@ def _places(chosen):
 
 def _notes(task, entry, twins):
     notes = []
-    if others := [team for team in twins[entry.digest] if team != entry.team]:
-        notes.append(f"the same predictions as {', '.join(others)}")
+    others = {team: True for teams in twins.values() if entry.team in teams for team in teams if team != entry.team}
+    if others:
+        notes.append(f"a file with the same predictions as {', '.join(others)}")
     if entry.value >= TOO_GOOD[task] if MORE_IS_BETTER[task] else entry.value <= TOO_GOOD[task]:
         notes.append("too good to be learnt")
     return notes
-
-
-def _interval(entry):
-    return interval_of(entry.value, entry.shares)[1:]
 
 
 def different(shares):

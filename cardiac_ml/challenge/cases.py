@@ -3,8 +3,8 @@
 >>> train, valid, test = load("public", task=3)                     # doctest: +SKIP
 >>> submit(test, model.predict(test.ecg_mv), team="Purkinje")       # doctest: +SKIP
 
-Without a folder they are those that ``CARDIAC_ML_DATA`` names; without a challenge the data at hand, whose test part has
-its answers taken away.
+Without a folder they are those that ``CARDIAC_ML_DATA`` names; without a challenge the data at hand, whose test part
+has its answers taken away.
 """
 import os
 from dataclasses import dataclass
@@ -46,8 +46,12 @@ def load(folder=None, task=3):
     test = read_test_cases(place / f"test_task_{task}.npz", task)
     if task == 2:
         return *heartbeats.load_mitbih(place / "ecg_dataset"), test
-    data = heartbeats.load_ptb(place / "ecg_dataset") if task == 1 else intracardiac.load(place / "intracardiac_dataset")
-    split = heartbeats.split_by_patient(data, test=()) if task == 1 else intracardiac.split_by_heart(data, test=())
+    if task == 1:
+        data = heartbeats.load_ptb(place / "ecg_dataset")
+        split = heartbeats.split_by_patient(data, test=())
+    else:
+        data = intracardiac.load(place / "intracardiac_dataset")
+        split = intracardiac.split_by_heart(data, test=())
     return data[split.train], data[split.valid], test
 
 
@@ -62,7 +66,8 @@ def test_cases(task, folder=None) -> Cases:
 
 def submit(test, prediction, team, path=None):
     """Check the predictions and write them as a submission (by default to submission_task_N.npz); returns its path."""
-    return submission.write_submission(path or f"submission_task_{test.task}.npz", test.task, test.ids, prediction, team)
+    path = path or f"submission_task_{test.task}.npz"
+    return submission.write_submission(path, test.task, test.ids, prediction, team)
 
 
 def _public(folder):

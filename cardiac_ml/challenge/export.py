@@ -47,7 +47,8 @@ def export(out, folder, tasks=None, start="2030-01-01 00:00:00", end="2030-01-08
     if not tasks:
         raise DataError(f"{folder} is not the folder of a challenge: it has no public/test_task_N.npz.")
     truths = [scoring.find_truth(folder, task) for task in tasks]
-    return [path for truth in truths for path in (codabench(Path(out), public, truth, start, end), kaggle(Path(out), truth))]
+    return [path for truth in truths
+            for path in (codabench(Path(out), public, truth, start, end), kaggle(Path(out), truth))]
 
 
 # ---- Codabench ----
@@ -84,7 +85,8 @@ def competition(task, start, end):
         "tasks": [{"index": number, "name": f"Task {task}, {name}", "scoring_program": "scoring_program.zip",
                    "reference_data": f"reference_{name}.zip"} for number, name in enumerate(("week", "final"))],
         "phases": [{"index": 0, "name": "Week", "start": start, "end": end, "tasks": [0], **phase},
-                   {"index": 1, "name": "Final", "start": end, "tasks": [1], "auto_migrate_to_this_phase": True, **phase}],
+                   {"index": 1, "name": "Final", "start": end, "tasks": [1], **phase,
+                    "auto_migrate_to_this_phase": True}],
         "leaderboards": [{"title": "Results", "key": "main", "submission_rule": "Force_Best", "columns": [
             {"title": title, "key": key, "index": number, "sorting": order, "precision": 3}
             for number, (key, title) in enumerate(columns)]}],
@@ -100,7 +102,8 @@ def _scorer():
 
 def _nested(bundle, name, contents):
     """A zip file within the bundle, of texts, bytes and files."""
-    with bundle.open(name, "w", force_zip64=True) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as inner:
+    deflated = zipfile.ZIP_DEFLATED
+    with bundle.open(name, "w", force_zip64=True) as stream, zipfile.ZipFile(stream, "w", deflated) as inner:
         for member, content in contents.items():
             inner.write(content, member) if isinstance(content, Path) else inner.writestr(member, content)
 
@@ -116,7 +119,7 @@ def _logo():
     from PIL import Image, ImageDraw
 
     picture, file = Image.new("RGB", (240, 240), "#f4f5f7"), io.BytesIO()
-    beat = [(20, 130), (70, 130), (82, 112), (94, 130), (106, 145), (120, 40), (134, 190), (146, 130), (180, 105), (220, 130)]
+    beat = [(20, 130), (70, 130), (82, 112), (106, 145), (120, 40), (134, 190), (146, 130), (180, 105), (220, 130)]
     ImageDraw.Draw(picture).line(beat, "#d1495b", 9, "curve")
     picture.save(file, "PNG")
     return file.getvalue()

@@ -68,13 +68,13 @@ def make_challenge(out, seed=None, tasks=(1, 2, 3, 4), train_hearts=24, test_hea
 
 def _check(secret, tasks, train_hearts, test_hearts, cases):
     if secret < LEAST_SECRET:
-        raise DataError(f"The seed {secret} can be guessed, and who knows it has every answer. Leave --seed out: 128 random "
-                        "bits are drawn and kept in private/secret.txt. Only such a number makes the same challenge again.")
+        raise DataError(f"The seed {secret} can be guessed, and who knows it has every answer. Leave --seed out: 128 "
+                        "random bits are drawn and kept in private/secret.txt. Such a number makes the same again.")
     if not set(tasks) <= set(submission.TASKS) or not tasks:
         raise DataError(f"There is no task {sorted(set(tasks) - set(submission.TASKS))}; choose of 1, 2, 3, 4.")
     if min(train_hearts, test_hearts) < 2 or cases < 1:
-        raise DataError(f"{train_hearts} hearts to learn from, {test_hearts} to test on, {cases} cases each: two hearts "
-                        "on each side and one case are the least.")
+        raise DataError(f"{train_hearts} hearts to learn from, {test_hearts} to test on, {cases} cases each: two "
+                        "hearts on each side and one case are the least.")
 
 
 def key(secret, purpose):
@@ -86,7 +86,7 @@ def _make_hearts(public, private, tasks, secret, cases, train, test, workers, pr
     """Tasks 3 and 4: the hearts to test on are others."""
     def simulated(hearts, purpose):
         print(f"Tasks 3 and 4: {hearts} {purpose}", flush=True)
-        return dataset.simulate_intracardiac(hearts, cases, seed=key(secret, purpose), workers=workers, progress=progress)
+        return dataset.simulate_intracardiac(hearts, cases, key(secret, purpose), workers=workers, progress=progress)
 
     rng, learn, asked, hearts = np.random.default_rng(key(secret, "choice of tasks 3 and 4")), [], [], []
 

@@ -1,4 +1,4 @@
-"""The board as a page that needs nothing beside it, as Markdown, and as lines for the terminal. Strangers' text is escaped."""
+"""The board as a page that needs nothing beside it, as Markdown, and for the terminal; strangers' text is escaped."""
 import re
 import time
 from html import escape
@@ -17,7 +17,8 @@ HEADING = ("place", "team", "score", "90 % interval", "group", "files")
 def write(out, tables, refused, final=False, take="best"):
     """``board.html`` and ``board.md`` in the folder ``out``; returns the first."""
     out = Path(out)
-    for name, text in (("board.html", as_html(tables, refused, final, take)), ("board.md", as_markdown(tables, refused))):
+    texts = {"board.html": as_html(tables, refused, final, take), "board.md": as_markdown(tables, refused)}
+    for name, text in texts.items():
         with atomic_write(out / name, "w") as file:
             file.write(text)
     return out / "board.html"
@@ -26,8 +27,8 @@ def write(out, tables, refused, final=False, take="best"):
 def lines(table):
     """The board as text cells, a heading first."""
     second = list(table.rows[0].entry.second) if table.rows else []
-    body = [(row.place or "-", row.entry.team, f"{row.entry.value:.3f}", "{:.3f} .. {:.3f}".format(*row.interval), row.group,
-             str(row.files), *(f"{value:.3f}" for value in row.entry.second.values()), "; ".join(row.notes))
+    body = [(row.place or "-", row.entry.team, f"{row.entry.value:.3f}", "{:.3f} .. {:.3f}".format(*row.interval),
+             row.group, str(row.files), *(f"{value:.3f}" for value in row.entry.second.values()), "; ".join(row.notes))
             for row in table.rows]
     return [(*HEADING[:2], MAIN[table.task], *HEADING[3:], *second, "note"), *body]
 
@@ -68,8 +69,8 @@ def as_html(tables, refused, final, take):
 def _section(table):
     better = "higher" if MORE_IS_BETTER[table.task] else "lower"
     teams = sum(bool(row.place) for row in table.rows)
-    head = (f'<section id="task{table.task}"><h2>{title_of(table.task)}</h2><p>Ranked by {MAIN[table.task]}, {better} is '
-            f"better. {teams} teams, {len(table.entries)} files; {table.cases} cases of {table.groups} "
+    head = (f'<section id="task{table.task}"><h2>{title_of(table.task)}</h2><p>Ranked by {MAIN[table.task]}, {better} '
+            f"is better. {teams} teams, {len(table.entries)} files; {table.cases} cases of {table.groups} "
             f"{'patients' if table.task <= 2 else 'hearts'}.</p>")
     if not table.rows:
         return head + "<p>Nothing here yet.</p></section>"
@@ -82,7 +83,8 @@ def _section(table):
         body.append(_row(row, leads, lambda value: 100 * (value - low) / ((high - low) or 1)))
     return (f'{head}<table><tr><th></th><th>Team</th><th class="number">{MAIN[table.task]}</th><th>90 % interval</th>'
             f'<th class="wide"></th>'
-            f'<th>Group</th>{second}<th class="number wide">Files</th></tr>{"".join(body)}</table>{_progress(table)}</section>')
+            f'<th>Group</th>{second}<th class="number wide">Files</th></tr>{"".join(body)}</table>'
+            f"{_progress(table)}</section>")
 
 
 def _row(row, leads, across):
@@ -90,12 +92,13 @@ def _row(row, leads, across):
     kind = " ".join(["baseline" if not row.place else f"place{row.place}", *["leader"] * leads])
     notes = "".join(f'<span class="note">{escape(note)}</span>' for note in row.notes)
     span = "{:.3f} – {:.3f}".format(*row.interval)
-    drawn = (f'<svg height="22" role="img" aria-label="{span}"><title>{span}</title><line class="bar" x1="{low:.1f}%" '
-             f'x2="{high:.1f}%" y1="11" y2="11"/><circle class="dot" cx="{across(entry.value):.1f}%" cy="11" r="5.5"/></svg>')
+    drawn = (f'<svg height="22" role="img" aria-label="{span}"><line class="bar" x1="{low:.1f}%" x2="{high:.1f}%" '
+             f'y1="11" y2="11"/><circle class="dot" cx="{across(entry.value):.1f}%" cy="11" r="5.5"/></svg>')
     second = "".join(f'<td class="number wide">{value:.3f}</td>' for value in entry.second.values())
     letter = f'<span class="letter">{row.group}</span>' if row.group else ""
     return (f'<tr class="{kind}"><td class="place">{row.place}</td><td class="team">{escape(entry.team)}{notes}</td>'
-            f'<td class="number">{entry.value:.3f}</td><td class="range">{drawn}</td><td class="number wide">{span}</td><td>{letter}</td>{second}'
+            f'<td class="number">{entry.value:.3f}</td><td class="range">{drawn}</td>'
+            f'<td class="number wide">{span}</td><td>{letter}</td>{second}'
             f'<td class="number wide">{row.files if row.place else ""}</td></tr>')
 
 
@@ -121,13 +124,14 @@ def _progress(table):
     drawn = [_steps(steps[team], place, last, ranked.index(team)) for team in reversed(ranked)]
     marks = [f'<text x="77" y="{place(first, value)[1] + 4:.0f}" text-anchor="end">{value:.3g}</text>' for value in
              {top, bottom}]
-    marks += [f'<text x="{x}" y="{HIGH - 6}" text-anchor="{anchor}">{time.strftime("%d %b %H:%M", time.localtime(when))}'
-              f"</text>" for x, anchor, when in ((85, "start", first), (WIDE - 10, "end", last))]
+    for x, anchor, when in ((85, "start", first), (WIDE - 10, "end", last)):
+        said = time.strftime("%d %b %H:%M", time.localtime(when))
+        marks.append(f'<text x="{x}" y="{HIGH - 6}" text-anchor="{anchor}">{said}</text>')
     key = "".join(f'<span class="key"><i style="background:var(--c{number})"></i>{escape(team)}</span>'
                   for number, team in enumerate(ranked[:COLOURS]))
-    return (f'<h3>Progress: best so far</h3><svg class="progress" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="progress of the teams">'
-            f'<line class="axis" x1="85" x2="{WIDE - 10}" y1="{HIGH - 25}" y2="{HIGH - 25}"/>{"".join(marks)}'
-            f'{"".join(drawn)}</svg><p>{key}</p>')
+    return (f'<h3>Progress: best so far</h3><svg class="progress" viewBox="0 0 {WIDE} {HIGH}" role="img" '
+            f'aria-label="progress of the teams"><line class="axis" x1="85" x2="{WIDE - 10}" y1="{HIGH - 25}" '
+            f'y2="{HIGH - 25}"/>{"".join(marks)}{"".join(drawn)}</svg><p>{key}</p>')
 
 
 def _steps(own, place, last, rank):

@@ -4,7 +4,8 @@ from cardiac_ml.challenge.submission import TASKS
 
 INPUTS = {1: "heartbeats, (cases, 187), scaled to 0..1, 125 Hz", 2: "heartbeats, (cases, 187), scaled to 0..1, 120 Hz",
           3: "twelve leads, (cases, 12, 500), mV, 1 kHz", 4: "twelve leads, (cases, 12, 500), mV, 1 kHz"}
-LEARN = {1: "`ecg_dataset/ptbdb_normal.csv`, `ptbdb_abnormal.csv`", 2: "`ecg_dataset/mitbih_train.csv`, `mitbih_test.csv`",
+LEARN = {1: "`ecg_dataset/ptbdb_normal.csv`, `ptbdb_abnormal.csv`",
+         2: "`ecg_dataset/mitbih_train.csv`, `mitbih_test.csv`",
          3: "`intracardiac_dataset/`", 4: "`intracardiac_dataset/`"}
 PAGE = """# The challenge
 
@@ -23,10 +24,10 @@ print(train, valid, test, sep="\\n")
 challenge.submit(test, prediction, team="our name")    # writes submission_task_{first}.npz, once all is right with it
 ```
 
-`CARDIAC_ML_DATA=public` makes the notebooks read these data too. Without the kit: each `test_task_N.npz` holds `ids` and
-`inputs`, and `template_task_N.npz` is a valid submission: put your numbers into its `prediction`. Tasks 1 and 2 may be
-a `.csv` file with the columns `id` and the classes. `python -m cardiac_ml check FILE --challenge public` says what is
-wrong with a file.
+`CARDIAC_ML_DATA=public` makes the notebooks read these data too. Without the kit: each `test_task_N.npz` holds
+`ids` and `inputs`, and `template_task_N.npz` is a valid submission: put your numbers into its `prediction`. Tasks 1
+and 2 may be a `.csv` file with the columns `id` and the classes. `python -m cardiac_ml check FILE --challenge public`
+says what is wrong with a file.
 
 ## Rules
 
@@ -39,8 +40,10 @@ wrong with a file.
 
 
 def readme(tasks, train_hearts, test_hearts, deadline=None, extra_hearts=True):
-    rows = [f"| {task}: {TASKS[task].title} | {LEARN[task]} | `test_task_{task}.npz`: {INPUTS[task]} | {answer(task)} | "
-            f"{MAIN[task]}, {'higher' if MORE_IS_BETTER[task] else 'lower'} is better |" for task in sorted(set(tasks))]
+    rows = [f"| {task}: {TASKS[task].title} | {LEARN[task]} "
+            f"| `test_task_{task}.npz`: {INPUTS[task]} | {answer(task)} "
+            f"| {MAIN[task]}, {'higher' if MORE_IS_BETTER[task] else 'lower'} is better |"
+            for task in sorted(set(tasks))]
     return PAGE.format(
         train=train_hearts, test=test_hearts, tasks="\n".join(rows), first=max(tasks),
         deadline=f"Hand in until {deadline}." if deadline else "The mentors say until when.",

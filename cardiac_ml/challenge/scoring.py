@@ -56,7 +56,8 @@ def read_truth(path) -> Truth:
 def _wrong_with(truth):
     if truth.task not in submission.TASKS:
         return f"it is for task {truth.task}"
-    shapes = {"ids": (), "label": () if truth.task <= 2 else submission.TASKS[truth.task].shape, "group": (), "final": ()}
+    shape = () if truth.task <= 2 else submission.TASKS[truth.task].shape
+    shapes = {"ids": (), "label": shape, "group": (), "final": ()}
     kinds = {"ids": "U", "label": "iu" if truth.task <= 2 else "f", "group": "U", "final": "b"}
     for name, shape in shapes.items():
         array = getattr(truth, name)
@@ -108,22 +109,28 @@ def score(path, truth, final=False) -> dict:
     """Every metric of a submission file: name -> Score; DataError lists what is wrong with the file."""
     rows = rows_of(truth, final)
     given = submission.read_submission(path, truth.task, truth.ids).prediction[rows]
-    return {name: with_interval(metric, truth.label[rows], given, truth.group[rows])
+    return {name: with_interval(metric, truth.label[rows], given, truth.group[rows], *limits(truth.task, name))
             for name, metric in metrics_of(truth.task).items()}
 
 
-def with_interval(metric, truth, prediction, groups) -> Score:
+def with_interval(metric, truth, prediction, groups, least=-np.inf, most=np.inf) -> Score:
     """The metric over all cases, and the range it keeps with other hearts or patients."""
     if metric is heart_metrics.missing:  # a count of labels is what it is
         return Score(*[float(metric(truth, prediction))] * 3)
-    return interval_of(*without_each(metric, truth, prediction, groups))
+    return interval_of(*without_each(metric, truth, prediction, groups), least, most)
 
 
-def interval_of(value, shares, level=0.9) -> Score:
-    """The t interval of a metric from what each group contributes to it."""
+def limits(task, name):
+    """The least and the largest value that a metric can take."""
+    signed = name in ("map correlation", "R2")
+    return -np.inf if signed else 0.0, 1.0 if task <= 2 or signed else np.inf
+
+
+def interval_of(value, shares, least=-np.inf, most=np.inf, level=0.9) -> Score:
+    """The t interval of a metric from what each group contributes to it, within what the metric can be."""
     shares = shares[np.isfinite(shares)]  # a class may be in one group only
     half = stats.t.ppf((1 + level) / 2, len(shares) - 1) * stats.sem(shares) if len(shares) > 1 else np.nan
-    return Score(value, value - half, value + half)
+    return Score(value, max(value - half, least), min(value + half, most))
 
 
 def without_each(metric, truth, prediction, groups):

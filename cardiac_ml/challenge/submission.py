@@ -155,7 +155,7 @@ def _checked_header(header):
 
 
 def _plain_zip(path):
-    """The path, once the end of the zip file lists three members: longer lists cost memory before they are looked at."""
+    """The path, once the end of the zip file lists few members: long lists cost memory before they are looked at."""
     with open(path, "rb") as file:
         file.seek(max(0, Path(path).stat().st_size - 42))
         end = file.read()
@@ -184,7 +184,8 @@ def _read_npz(path, task, ids):
             if len(shape) != 1 or dtype.kind != "U":
                 raise DataError(f"ids must be a list of text, found {dtype} of shape {shape}.")
             if shape[0] > _most(ids) or not 0 < dtype.itemsize <= 4 * MAX_ID:
-                raise DataError(f"there are {shape[0]} ids of up to {dtype.itemsize // 4} letters for {len(ids)} cases.")
+                raise DataError(f"there are {shape[0]} ids of up to {dtype.itemsize // 4} letters for {len(ids)} "
+                                "cases.")
             found = _texts(stream, shape[0], dtype)
         with _array(archive, "prediction") as (stream, shape, dtype):
             if wrong := _problems_of_form(header, found, shape, dtype, task, ids):
@@ -256,7 +257,8 @@ def _csv_start(file, path):
     task = next((number for number, task in TASKS.items() if task.columns and cells == ["id", *task.columns]), None)
     if task is None:
         named = " or ".join(f"id,{','.join(task.columns)}" for task in TASKS.values() if task.columns)
-        raise DataError(f"the {'second' if headed else 'first'} line must be {named}; found {plain(names.strip(), 60)!r}.")
+        line = "second" if headed else "first"
+        raise DataError(f"the {line} line must be {named}; found {plain(names.strip(), 60)!r}.")
     header = _checked_header(_csv_header(first, delimiter)) if headed else {"task": task, "team": Path(path).stem}
     if header["task"] != task:
         raise DataError(f"its first line says task {header['task']}, its columns are those of task {task}.")

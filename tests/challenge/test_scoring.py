@@ -35,8 +35,9 @@ def test_truth_round_trip(tmp_path):
         scoring.find_truth(tmp_path / "public", 2)
 
 
-WRONG_TRUTHS = {"for task 7": dict(task=7), "ids is float64": dict(ids=np.zeros(60)), "all different": dict(ids=np.full(60, "x")),
-                r"not 0\.\.4": dict(label=np.full(60, 9)), r"group is .* of shape \(59,\)": dict(group=np.full(59, "v1")),
+WRONG_TRUTHS = {"for task 7": dict(task=7), "ids is float64": dict(ids=np.zeros(60)),
+                "all different": dict(ids=np.full(60, "x")), r"not 0\.\.4": dict(label=np.full(60, 9)),
+                r"group is .* of shape \(59,\)": dict(group=np.full(59, "v1")),
                 "label is float64": dict(label=np.zeros(60)), "final is int64": dict(final=np.zeros(60, int)),
                 "Object arrays": dict(label=np.array([None] * 60)), "KeyError": dict(ids=None)}
 
@@ -92,7 +93,8 @@ def test_what_groups_contribute_to_a_mean_are_their_means_and_weigh_by_their_cas
     value, shares = scoring.without_each(heart_metrics.mae_ms, truth, wrong, groups)
     assert value == 6 and shares == pytest.approx([2, 5, 11])
     interval = scoring.interval_of(value, shares)
-    assert (interval.low + interval.high) / 2 == pytest.approx(6) and interval.high - 6 == pytest.approx(2.92 * 2.646, abs=0.01)
+    half = 2.92 * 2.646  # of the t distribution, and the standard error of 2, 5, 11
+    assert (interval.low, interval.high) == pytest.approx((6 - half, 6 + half), abs=0.01)
     fewer = np.repeat(["v1", "v2"], [60, 30])
     assert scoring.without_each(heart_metrics.mae_ms, truth, truth + (1 + 3 * (fewer == "v2"))[:, None], fewer)[0] == 2
 
@@ -117,7 +119,8 @@ def test_intervals_of_balanced_accuracy_are_true(patients):
     for _ in range(worlds):
         groups = np.repeat(np.arange(patients), 40)
         label, right = groups % 2, rng.random(len(groups)) < rng.beta(8, 2, patients)[groups]
-        score = scoring.with_interval(metrics.balanced_accuracy, label, np.eye(2)[np.where(right, label, 1 - label)], groups)
+        given_in = np.eye(2)[np.where(right, label, 1 - label)]
+        score = scoring.with_interval(metrics.balanced_accuracy, label, given_in, groups)
         held += score.low <= 0.8 <= score.high
     assert 0.87 <= held / worlds <= 0.93
 
