@@ -228,6 +228,24 @@ def split_by_patient(data, test=0.25, valid=0.12, seed: int = 0) -> Split:
     return parts
 
 
+def held_out_patients(train: Heartbeats, test: Heartbeats, valid: float = 0.15, seed: int = 0):
+    """Two files as three datasets (train, valid, test) of different patients, as far as the files tell who is who.
+
+    MIT-BIH records are split as usual (DS1, DS2); files that share no patient stay as they are. Kaggle's own do not name
+    patients: then rows of the training file are drawn, patients are shared, and a line says so.
+    """
+    if "patient" not in train.table:
+        print("These files do not say whose the beats are, so the same patients are in training and test. The rebuild "
+              "from raw records knows: python -m cardiac_ml rebuild-heartbeats RECORDS OUT")
+        parts = split_random(train, valid=valid, test=0, seed=seed)
+    elif set(train.table["patient"]) & set(test.table["patient"]):
+        both = concatenate(train, test)
+        return tuple(both[rows] for rows in split_by_patient(both, valid=valid, seed=seed))
+    else:
+        parts = split_by_patient(train, test=(), valid=valid, seed=seed)
+    return train[parts.train], train[parts.valid], test
+
+
 def _drawn(wanted, patients, count, rng):
     """``wanted`` itself where it names patients; else that share of ``count``, drawn from ``patients``."""
     if np.ndim(wanted) == 1:

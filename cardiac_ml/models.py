@@ -3,7 +3,7 @@
 
     HeartbeatNet     tasks 1, 2   (rows, 187)         -> (rows, classes)      scores
     ActivationNet    task 3       (cases, 12, 500) mV -> (cases, 2, 75)       ms: activation time and its spread
-    VoltageNet       task 4       (cases, 12, 500) mV -> (cases, 75, 500)     mV
+    ActionPotentialNet, VoltageNet   task 4   (cases, 12, 500) mV -> (cases, 75, 500) mV: by physics; a black box
 
 Signals are (rows, channels, time) everywhere. A network keeps its arguments in ``config`` and its scaling, fitted on the
 training rows, in buffers, so that a saved one eats raw millivolts.
@@ -208,9 +208,15 @@ class ActivationNet(nn.Module):
     check_input = staticmethod(check_ecg)  # fit and predict call it before the network sees anything
 
     def forward(self, ecg_mv):
-        features = self.body(ecg_mv[:, EIGHT] / self.lead_scale_mv)
+        return self.answer(self.features(ecg_mv))
+
+    def features(self, ecg_mv):
+        """What is seen in the ECG: (cases, 12, 500) mV -> (cases, 64, 16)."""
+        return self.body(ecg_mv[:, EIGHT] / self.lead_scale_mv)
+
+    def answer(self, features):
         weights, spread = self.head(features).float().split([self.config["maps"], POINTS], dim=1)
-        with torch.autocast(ecg_mv.device.type, enabled=False):  # bfloat16 would round 100 ms to a whole half
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 would round 100 ms to a whole half
             time_ms = self.mean_map_ms + weights @ self.main_maps_ms
         spread_ms = 0.5 + 5 * functional.softplus(spread)
         return torch.stack([time_ms, spread_ms * self.spread_factor], dim=1)
@@ -327,6 +333,104 @@ class TimeMixer(nn.Module):
 
     def forward(self, x):
         return x + self.channels(functional.silu(self.time(self.norm(x))))
+
+
+class ActionPotentialNet(nn.Module):
+    """(cases, 12, 500) mV -> (cases, 75, 500) mV by way of physics: when each point activates, for how long, in what shape.
+
+    A voltage is drawn as an action potential: a mean shape and ``shapes`` variations of it (principal components of the
+    training traces, lined up at their upstrokes), stretched to the point's duration and moved to its activation time. So
+    upstrokes stay sharp, and ``timing``, an ActivationNet, is the answer of task 3. Drawing can be differentiated: the
+    network learns from voltages alone, as ``voltage_loss`` compares them.
+    """
+    STEADY_MS = 40  # this long after the upstroke nothing is stretched
+    BEFORE_MS, AFTER_MS, STEP_MS = 20, 600, 0.5  # what a shape spans
+
+    def __init__(self, shapes=8, maps=24, hidden=128, timing=None):
+        super().__init__()
+        self.config = dict(shapes=shapes, maps=maps, hidden=hidden, timing=timing)
+        self.timing = ActivationNet(**(timing or {}))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 16, hidden), nn.SiLU(), nn.Linear(hidden, maps))
+        samples = round((self.BEFORE_MS + self.AFTER_MS) / self.STEP_MS)
+        self.register_buffer("shapes_mv", torch.zeros(shapes + 1, samples))  # the mean first
+        self.register_buffer("usual_duration_ms", torch.tensor(300.0))
+        self.register_buffer("mean_map", torch.zeros(POINTS * (shapes + 1)))  # log duration ratio, weights of the shapes
+        self.register_buffer("main_maps", torch.zeros(maps, POINTS * (shapes + 1)))
+
+    check_input = staticmethod(check_ecg)
+
+    def forward(self, ecg_mv):
+        features = self.timing.features(ecg_mv)
+        timing, weights = self.timing.answer(features), self.head(features).float()
+        with torch.autocast(ecg_mv.device.type, enabled=False):
+            values = (self.mean_map + weights @ self.main_maps).unflatten(1, (-1, POINTS))  # (cases, 1 + shapes, 75)
+            voltage_mv = self.draw(timing[:, 0], self.usual_duration_ms * values[:, 0].clamp(-1, 1).exp(), values[:, 1:])
+        return torch.cat([voltage_mv, timing.transpose(1, 2)], dim=2) if self.training else voltage_mv
+
+    def draw(self, time_ms, duration_ms, weights):
+        """Action potentials: (cases, 75) ms, (cases, 75) ms, (cases, shapes, 75) -> (cases, 75, 500) mV."""
+        curves = self.shapes_mv[0] + weights.transpose(1, 2) @ self.shapes_mv[1:]  # (cases, 75, samples)
+        since = torch.arange(SAMPLES, device=time_ms.device) - time_ms[:, :, None]
+        rate = (self.usual_duration_ms - self.STEADY_MS) / (duration_ms - self.STEADY_MS).clamp(min=20)
+        since = since.clamp(max=self.STEADY_MS) + (since - self.STEADY_MS).clamp(min=0) * rate[:, :, None]
+        place = ((since + self.BEFORE_MS) / self.STEP_MS).clamp(0, curves.shape[2] - 1.001)
+        left = place.floor().long()
+        low, high = curves.gather(2, left), curves.gather(2, left + 1)
+        return low + (high - low) * (place - left)
+
+    @torch.no_grad()
+    def fit_scaling(self, ecg_mv, voltage_mv, activation_ms, duration_ms, seed=0):
+        """Shapes and main maps from the training cases; activation_ms and duration_ms (APD90) are (cases, 75), NaN left out."""
+        self.timing.fit_scaling(ecg_mv, activation_ms)
+        shapes = self.config["shapes"]
+        usual = float(np.nanmedian(duration_ms))
+        known = np.argwhere(np.isfinite(activation_ms) & np.isfinite(duration_ms))
+        case, point = known.T
+        rows = np.random.default_rng(seed).permutation(len(known))[:4000]
+        lined_up = self._lined_up(voltage_mv, activation_ms, duration_ms, case[rows], point[rows], usual)
+        mean = lined_up.mean(axis=0)
+        _, size, main = np.linalg.svd(lined_up - mean, full_matrices=False)
+        main = main[:shapes] * size[:shapes, None] / np.sqrt(len(rows))  # a weight of 1 is usual
+        values = np.full((len(voltage_mv), shapes + 1, POINTS), np.nan, np.float32)
+        values[case, 0, point] = np.log(duration_ms[case, point] / usual)
+        for first in range(0, len(known), 20000):
+            part = slice(first, first + 20000)
+            lined_up = self._lined_up(voltage_mv, activation_ms, duration_ms, case[part], point[part], usual)
+            values[case[part], 1:, point[part]] = (lined_up - mean) @ np.linalg.pinv(main)
+        values = values.reshape(len(values), -1)
+        mean_map = np.nan_to_num(np.nanmean(values, axis=0))
+        importance = np.repeat([100.0, *np.abs(main).mean(axis=1)], POINTS)  # mV that a change by 1 makes, roughly
+        _, size, maps = np.linalg.svd(np.nan_to_num(values - mean_map) * importance, full_matrices=False)
+        count = min(len(size), self.config["maps"])
+        self.shapes_mv.copy_(torch.as_tensor(np.vstack([mean, main])))
+        self.usual_duration_ms.fill_(usual)
+        self.mean_map.copy_(torch.as_tensor(mean_map))
+        self.main_maps[:count] = torch.as_tensor(maps[:count] * size[:count, None] / np.sqrt(len(values)) / importance)
+        return self
+
+    def _lined_up(self, voltage_mv, activation_ms, duration_ms, case, point, usual):
+        """Traces (n, samples) of these cases and points, their upstrokes at 0 and their durations as usual."""
+        since = np.arange(-self.BEFORE_MS, self.AFTER_MS, self.STEP_MS)
+        rate = (duration_ms[case, point] - self.STEADY_MS) / (usual - self.STEADY_MS)
+        at = np.minimum(since, self.STEADY_MS) + np.maximum(since - self.STEADY_MS, 0) * rate[:, None]
+        at = np.clip(at + activation_ms[case, point][:, None], 0, SAMPLES - 1.001)  # beyond the recording: its ends
+        left = at.astype(int)
+        traces = np.asarray(voltage_mv[case, point])
+        low, high = (np.take_along_axis(traces, place, axis=1) for place in (left, left + 1))
+        return low + (high - low) * (at - left)
+
+
+def voltage_loss(output, target_mv):
+    """Mean absolute error (mV); of an ActionPotentialNet in training also how well it states time and spread of upstrokes."""
+    loss = functional.l1_loss(output[..., :SAMPLES], target_mv)
+    if output.shape[-1] == SAMPLES:
+        return loss
+    above = target_mv > 0
+    first = above.int().argmax(dim=2, keepdim=True).clamp(min=1)  # its own first sample above 0 mV, and the one before
+    high, low = target_mv.gather(2, first)[..., 0], target_mv.gather(2, first - 1)[..., 0]
+    time_ms = first[..., 0] - high / (high - low).clamp(min=1e-3)
+    time_ms = torch.where(above.any(dim=2) & ~above[..., 0], time_ms, torch.where(above[..., 0], 0.0, torch.nan))
+    return loss + 0.2 * laplace_loss(output[..., SAMPLES:].transpose(1, 2), time_ms)
 
 
 class Template:

@@ -181,6 +181,16 @@ def test_split_of_virtual_patients_is_random_and_whole():
     assert not np.array_equal(parts.test, other.test)
 
 
+def test_two_files_become_three_sets_of_different_patients(capsys):
+    ten, usual = np.arange(100) % 10, np.repeat(DS1 + DS2, 2)
+    for one, two in ((ten, ten + 10), (usual, usual)):
+        sets = heartbeats.held_out_patients(labelled(np.zeros(len(one), int), one), labelled(np.zeros(len(two), int), two))
+        people = [set(part.table["patient"]) for part in sets]
+        assert all(people) and not people[0] & people[1] and not people[2] & (people[0] | people[1])
+    train, valid, test = heartbeats.held_out_patients(labelled(np.zeros(50, int)), labelled(np.zeros(9, int)))
+    assert (len(train), len(valid), len(test)) == (42, 8, 9) and "same patients" in capsys.readouterr().out
+
+
 def test_patient_splits_refuse_what_they_cannot_do():
     assert "rebuild-heartbeats" in message(split_by_patient, labelled([0, 1]))
     only_ds1 = labelled(np.zeros(4, int), np.array([101, 106, 101, 106]))

@@ -6,15 +6,15 @@ patients says so after Holm's correction for all pairs; who cannot be told from 
 import hashlib
 import time
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from cardiac_ml import metrics
 from cardiac_ml.challenge import submission
-from cardiac_ml.challenge.scoring import (MAIN, MORE_IS_BETTER, TOO_GOOD, interval_of, limits, metrics_of, rows_of,
-                                          without_each)
+from cardiac_ml.challenge.scoring import MAIN, MORE_IS_BETTER, TOO_GOOD, metrics_of, rows_of
 from cardiac_ml.files import DataError
 
 ALPHA = 0.05
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     when: float           # seconds since 1970: the date of the file
     value: float          # of the main metric
     second: dict          # further metrics: name -> value
-    shares: np.ndarray    # what each heart or patient contributes to it, see scoring.without_each
+    small: np.ndarray     # what the main metric needs of the predictions, see ``shrunk``
     digest: str
 
 
@@ -97,16 +97,26 @@ def read_entry(path, name, truths, final):
     given, rows = submission.read_submission(path, task, truth.ids).prediction, rows_of(truth, final)
     digest = hashlib.blake2b(given.tobytes(), digest_size=16).hexdigest()
     label, given, score = truth.label[rows], given[rows], metrics_of(task)
-    value, shares = without_each(score[MAIN[task]], *_errors_alone(task, label, given), truth.group[rows])
-    return task, Entry(submission.team_of(header), name, path.stat().st_mtime, value,
-                       {one: score[one](label, given) for one in SECOND[task] if one in score}, shares, digest)
+    return task, Entry(submission.team_of(header), name, path.stat().st_mtime, score[MAIN[task]](label, given),
+                       {one: score[one](label, given) for one in SECOND[task] if one in score},
+                       shrunk(task, label, given), digest)
 
 
-def _errors_alone(task, label, given):
-    """(truth, prediction) with the same main score, and smaller: of voltages the errors are left, to be zero."""
-    if task < 4:
-        return label, given
-    return np.zeros(label.shape[:2], np.float32), np.abs(given - label).mean(axis=2)
+def shrunk(task, label, given):
+    """What the main metric needs of predictions, small enough to keep for a hundred teams (tasks 3, 4: errors)."""
+    if task <= 2:
+        return given
+    error = np.abs(given - label)
+    return error if task == 3 else error.mean(axis=2)
+
+
+def judged(truth, final):
+    """(metric, truth, groups) that fit what ``shrunk`` leaves: errors are compared with zeros."""
+    rows = rows_of(truth, final)
+    if truth.task <= 2:
+        return metrics_of(truth.task)[MAIN[truth.task]], truth.label[rows], truth.group[rows]
+    known = np.isnan(truth.label[rows]) if truth.task == 3 else np.zeros((len(rows), 75), bool)
+    return metrics.mae_ms, np.where(known, np.nan, np.float32(0)), truth.group[rows]
 
 
 def rank(truth, final, entries, baselines, take):
@@ -117,15 +127,14 @@ def rank(truth, final, entries, baselines, take):
         if take == "last" or entry.team not in teams or sign * entry.value > sign * teams[entry.team].value:
             teams[entry.team] = entry
     chosen = sorted(teams.values(), key=lambda entry: (-sign * entry.value, entry.when, entry.file))
-    letters = group_letters(different([entry.shares for entry in chosen]))
-    group = truth.group[rows_of(truth, final)]
+    metric, label, group = judged(truth, final)
+    letters = group_letters(different(metric, label, [entry.small for entry in chosen], group))
     files, twins = Counter(entry.team for entry in entries), {}
     for entry in entries:
         twins.setdefault(entry.digest, {})[entry.team] = True
-    bounds = limits(task, MAIN[task])
-
     def row(entry, place="", letter="", files=1, notes=()):
-        return Row(place, entry, interval_of(entry.value, entry.shares, *bounds)[1:], letter, files, list(notes))
+        interval = metrics.bootstrap({"": metric}, label, entry.small, group)[""]
+        return Row(place, entry, interval[1:], letter, files, list(notes))
 
     rows = [row(entry, place, letter, files[entry.team], _notes(task, entry, twins))
             for entry, place, letter in zip(chosen, _places(chosen), letters)] + [row(entry) for entry in baselines]
@@ -149,19 +158,12 @@ def _notes(task, entry, twins):
     return notes
 
 
-def different(shares):
-    """Which pairs of teams differ by more than chance: (teams, groups) shares -> (teams, teams) bool.
-
-    A paired t test over hearts or patients for each pair, then Holm's correction.
-    """
-    shares = np.asarray(shares)
-    found = np.zeros((len(shares), len(shares)), bool)
-    one, other = np.triu_indices(len(shares), 1)
-    if len(one) and shares.shape[1] > 1:
-        apart = shares[one] - shares[other]
-        with np.errstate(all="ignore"):
-            t = np.abs(apart.mean(axis=1)) / stats.sem(apart, axis=1)  # NaN where two are the same
-        found[one, other] = holm(np.nan_to_num(2 * stats.t.sf(t, shares.shape[1] - 1), nan=1.0))
+def different(metric, label, given, group):
+    """Which pairs of teams differ by more than chance, after Holm's correction for all pairs: (teams, teams) bool."""
+    found, pairs = np.zeros((len(given), len(given)), bool), list(combinations(range(len(given)), 2))
+    if pairs and len(np.unique(group)) > 1:
+        p_values = [metrics.compare(metric, label, given[one], given[other], group).p for one, other in pairs]
+        found[tuple(np.transpose(pairs))] = holm(p_values)
     return found | found.T
 
 

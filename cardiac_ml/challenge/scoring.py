@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
-from cardiac_ml import heart_metrics, metrics
+from cardiac_ml import metrics
 from cardiac_ml.challenge import submission
 from cardiac_ml.files import DataError, atomic_write
 
 MAIN = {1: "balanced accuracy", 2: "macro-F1", 3: "MAE (ms)", 4: "MAE (mV)"}  # ranks the board
 MORE_IS_BETTER = {1: True, 2: True, 3: False, 4: False}
-MOST_BLOCKS = 40
 TOO_GOOD = {1: 1.0, 2: 1.0, 3: 0.05, 4: 0.01}  # nobody reaches this by learning: the labels of a simulator carry noise
 
 
@@ -27,12 +25,6 @@ class Truth(NamedTuple):
     label: np.ndarray  # (cases,) class numbers, (cases, 75) ms or (cases, 75, 500) mV
     group: np.ndarray  # (cases,) text: heart or patient
     final: np.ndarray  # (cases,) bool: kept for the end
-
-
-class Score(NamedTuple):
-    value: float
-    low: float
-    high: float
 
 
 def write_truth(path, truth):
@@ -96,7 +88,7 @@ def metrics_of(task):
     """The named scores of a task: name -> function(truth, prediction)."""
     if task in (1, 2):
         return metrics.classification(submission.TASKS[task].columns)
-    return heart_metrics.ACTIVATION if task == 3 else heart_metrics.VOLTAGE
+    return metrics.ACTIVATION if task == 3 else metrics.VOLTAGE
 
 
 def rows_of(truth, final=False):
@@ -106,48 +98,10 @@ def rows_of(truth, final=False):
 
 
 def score(path, truth, final=False) -> dict:
-    """Every metric of a submission file: name -> Score; DataError lists what is wrong with the file."""
+    """Every metric of a submission file: name -> metrics.Interval; DataError lists what is wrong with the file."""
     rows = rows_of(truth, final)
     given = submission.read_submission(path, truth.task, truth.ids).prediction[rows]
-    return {name: with_interval(metric, truth.label[rows], given, truth.group[rows], *limits(truth.task, name))
-            for name, metric in metrics_of(truth.task).items()}
-
-
-def with_interval(metric, truth, prediction, groups, least=-np.inf, most=np.inf) -> Score:
-    """The metric over all cases, and the range it keeps with other hearts or patients."""
-    if metric is heart_metrics.missing:  # a count of labels is what it is
-        return Score(*[float(metric(truth, prediction))] * 3)
-    return interval_of(*without_each(metric, truth, prediction, groups), least, most)
-
-
-def limits(task, name):
-    """The least and the largest value that a metric can take."""
-    signed = name in ("map correlation", "R2")
-    return -np.inf if signed else 0.0, 1.0 if task <= 2 or signed else np.inf
-
-
-def interval_of(value, shares, least=-np.inf, most=np.inf, level=0.9) -> Score:
-    """The t interval of a metric from what each group contributes to it, within what the metric can be."""
-    shares = shares[np.isfinite(shares)]  # a class may be in one group only
-    half = stats.t.ppf((1 + level) / 2, len(shares) - 1) * stats.sem(shares) if len(shares) > 1 else np.nan
-    return Score(value, max(value - half, least), min(value + half, most))
-
-
-def without_each(metric, truth, prediction, groups):
-    """(metric over all, what each group contributes to it): the jackknife's pseudo-values, (groups,).
-
-    For a mean they are the groups' own means; for other metrics they come from leaving each group out. Their spread
-    says how much the metric would change with other groups. Very many groups are taken together, in blocks.
-    """
-    names, place = np.unique(groups, return_inverse=True)
-    if len(names) > MOST_BLOCKS:
-        place = np.random.default_rng(0).permutation(len(names))[place] % MOST_BLOCKS
-    blocks = min(len(names), MOST_BLOCKS)
-    value = float(metric(truth, prediction))
-    if blocks < 2:
-        return value, np.array([value])
-    left = np.array([metric(truth[place != block], prediction[place != block]) for block in range(blocks)], float)
-    return value, blocks * value - (blocks - 1) * left
+    return metrics.bootstrap(metrics_of(truth.task), truth.label[rows], given, truth.group[rows])
 
 
 def truth_of_beats(task, data, rows) -> Truth:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cardiac_ml.files import ROOT, DataError, atomic_write, read_text
 from cardiac_ml.points import read_points
-from cardiac_ml.heart_metrics import upstroke_ms
+from cardiac_ml.activation import upstroke_ms
 
 TETRAHEDRON = 10  # the number VTK gives this shape
 SHAPES = {1: "points", 3: "lines", 5: "triangles", 9: "quadrangles", 10: "tetrahedra", 12: "hexahedra", 13: "wedges",

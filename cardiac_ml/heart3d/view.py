@@ -17,7 +17,7 @@ from matplotlib import colormaps
 from cardiac_ml.heart3d import mesh as heart, pictures as heart_pictures
 from cardiac_ml.files import DataError, atomic_write
 from cardiac_ml.heart3d.film import few_colours
-from cardiac_ml.heart_metrics import upstroke_ms
+from cardiac_ml.activation import upstroke_ms
 
 FOLDER = Path(__file__).parent
 MOST_NODES = 16000  # a finer surface is thinned: more would not be seen, and the page must stay below 1 MB

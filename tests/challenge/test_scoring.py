@@ -6,7 +6,7 @@ import pytest
 from challenge.made import damaged, made_truth, perfect
 from hypothesis import HealthCheck, given, settings, strategies
 
-from cardiac_ml import heart_metrics, metrics
+from cardiac_ml import metrics
 from cardiac_ml.challenge import scoring, submission
 from cardiac_ml.files import DataError
 
@@ -81,48 +81,10 @@ def test_a_wrong_file_is_named_not_scored(tmp_path):
 
 
 def test_scores_as_text_and_json(tmp_path):
-    scores = {"MAE (ms)": scoring.Score(1.5, 1.0, 2.0)}
+    scores = {"MAE (ms)": metrics.Interval(1.5, 1.0, 2.0)}
     assert "1.500   (1.000 .. 2.000)" in scoring.as_text(scores)
     path = scoring.write_json(tmp_path / "scores.json", scores)
     assert json.loads(path.read_text()) == {"MAE (ms)": {"value": 1.5, "low": 1.0, "high": 2.0}}
-
-
-def test_what_groups_contribute_to_a_mean_are_their_means_and_weigh_by_their_cases():
-    truth, groups = np.zeros((90, 75)), np.repeat(["v1", "v2", "v3"], [30, 30, 30])
-    wrong = truth + np.repeat([2, 5, 11], 30)[:, None]
-    value, shares = scoring.without_each(heart_metrics.mae_ms, truth, wrong, groups)
-    assert value == 6 and shares == pytest.approx([2, 5, 11])
-    interval = scoring.interval_of(value, shares)
-    half = 2.92 * 2.646  # of the t distribution, and the standard error of 2, 5, 11
-    assert (interval.low, interval.high) == pytest.approx((6 - half, 6 + half), abs=0.01)
-    fewer = np.repeat(["v1", "v2"], [60, 30])
-    assert scoring.without_each(heart_metrics.mae_ms, truth, truth + (1 + 3 * (fewer == "v2"))[:, None], fewer)[0] == 2
-
-
-@pytest.mark.parametrize("hearts", [6, 12, 20])
-def test_intervals_are_true(hearts):
-    """Nine of ten hold the score of all hearts there could be: skewed errors of hearts, 60 or 90 cases of each."""
-    rng, held, worlds, truth = np.random.default_rng(hearts), 0, 2000, np.zeros(1)
-    expected = 5 * np.exp((0.35 ** 2 + 0.4 ** 2) / 2)
-    for _ in range(worlds):
-        groups = np.repeat(np.arange(hearts), rng.choice([60, 90], hearts, p=[5 / 6, 1 / 6]))
-        errors = 5 * np.exp(rng.normal(0, 0.35, hearts)[groups] + rng.normal(0, 0.4, len(groups)))
-        score = scoring.with_interval(lambda _, error: error.mean(), errors, errors, groups)
-        held += score.low <= expected <= score.high
-    assert 0.87 <= held / worlds <= 0.93
-
-
-@pytest.mark.parametrize("patients", [6, 12, 20])
-def test_intervals_of_balanced_accuracy_are_true(patients):
-    """Patients of one class each, who are recognised more or less well."""
-    rng, held, worlds = np.random.default_rng(patients), 0, 600
-    for _ in range(worlds):
-        groups = np.repeat(np.arange(patients), 40)
-        label, right = groups % 2, rng.random(len(groups)) < rng.beta(8, 2, patients)[groups]
-        given_in = np.eye(2)[np.where(right, label, 1 - label)]
-        score = scoring.with_interval(metrics.balanced_accuracy, label, given_in, groups)
-        held += score.low <= 0.8 <= score.high
-    assert 0.87 <= held / worlds <= 0.93
 
 
 def test_many_rows_without_groups_are_scored_soon(tmp_path):

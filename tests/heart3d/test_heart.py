@@ -6,7 +6,7 @@ import small_heart
 from PIL import Image
 from scipy.interpolate import RBFInterpolator
 
-from cardiac_ml import heart_metrics
+from cardiac_ml import metrics
 from cardiac_ml.heart3d import mesh as heart, pictures as heart_pictures, raster as heart_raster
 from cardiac_ml.files import DataError
 from cardiac_ml.points import POINT_NAMES, read_points, write_points
@@ -246,11 +246,11 @@ def test_segments_average_their_points_without_the_missing(points):
     values[points.name.isin(["AHA08", "SEPTM_AHA08_RV10"])] = 10, 20
     values[points.name == "AHA01"] = np.nan
     values[points.name == "RV01"] = 1e6  # belongs to no segment
-    means = heart_metrics.segment_means(values, points.name)
+    means = metrics.segment_means(values, points.name)
     assert means[7] == 15 and means.sum() == 15
-    assert heart_metrics.segment_means(np.stack([values, values + 1]), points.name)[1, 16] == 1
+    assert metrics.segment_means(np.stack([values, values + 1]), points.name)[1, 16] == 1
     with pytest.raises(DataError, match="17 segments"):
-        heart_metrics.segment_means(values[:30], points.name[:30].str.replace("17", "16"))
+        metrics.segment_means(values[:30], points.name[:30].str.replace("17", "16"))
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures
