@@ -94,7 +94,7 @@ def competition(task, start, end):
 
 
 def _scorer():
-    """The core of the kit and its scorer, for the program: name -> path. It needs numpy, scipy, pandas and scikit-learn."""
+    """The core of the kit and its scorer, as the program: name -> path (with numpy, scipy, pandas, scikit-learn)."""
     top = Path(package.__file__).parents[1]
     files = [*top.glob("*.py"), *(top / "challenge" / f"{name}.py" for name in ("__init__", "scoring", "submission"))]
     return {str(path.relative_to(top.parent)): path for path in sorted(files)}
