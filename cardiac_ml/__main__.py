@@ -67,9 +67,6 @@ def _add_simulate(commands):
     geometry = what.add_parser("geometry", help="mesh and recording points of one virtual heart")
     geometry.add_argument("--out", type=Path, default=ROOT / "geometry")
     geometry.set_defaults(run=_simulate_geometry)
-    report = what.add_parser("report", help="figures and numbers: are the virtual hearts like real ones?")
-    report.add_argument("--out", type=Path, default=ROOT / "runs" / "virtual_hearts")
-    report.set_defaults(run=_simulate_report)
 
 
 def _simulate_intracardiac(options):
@@ -96,11 +93,6 @@ def _simulate_geometry(options):
     mesh, table = heart.reference_heart()
     print(f"Written to {heart.write_mesh(options.out / 'heart_mesh.vtk', mesh)} "
           f"and {points.write_points(options.out / 'points.csv', table)}")
-
-
-def _simulate_report(options):
-    from tools import virtual_checks as validation
-    print(f"Written to {validation.make_report(options.out)}")
 
 
 def _add_pack(commands):
