@@ -46,7 +46,7 @@ def main():
     model = subsets.LeadSubsetNet(leads=8, outputs=4)
     ecg = np.random.default_rng(1).normal(size=(1000, 8, 125)).astype(np.float32)
     start = time.perf_counter()
-    shapley.shapley(subsets.answers_of_sets(model, ecg).T)
+    shapley.shapley(subsets.answers_of_coalitions(model, ecg).T)
     print(f"which leads matter: exact values from 256 sets of leads, 1000 ECGs, in {time.perf_counter() - start:.1f} s "
           "(bar: 60)")
 
