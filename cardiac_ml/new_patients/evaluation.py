@@ -45,10 +45,10 @@ def report(folder, test_folder=None, seeds=range(3), network_seeds=range(1)) -> 
         raise DataError(f"{test.source} has no beat of the classes {', '.join(CLASSES)}: there is nothing to score.")
 
     def trees(seed):
-        fusions = patients.made_fusions(ds, seed)
+        synthetic = patients.synthetic_table(ds, seed)
 
         def predict(kept, held_out):
-            model = patients.fit_trees(table.rows(kept), fusions, seed)
+            model = patients.fit_trees(table.rows(kept), synthetic, seed)
             return patients.predict_trees(model, test_table.rows(held_out))
         return predict
 
