@@ -1,6 +1,28 @@
 """Helpers for machine learning in cardiac electrophysiology: load, train, score and draw.
 
-Each room is a module that reads alone: ``from cardiac_ml import heartbeats``. Importing the package itself imports
-nothing heavy.
+The core, a file a subject; each reads alone, and most can be copied alone:
+
+    files              where data lie, writing without halves, one fingerprint, DataError
+    leads              ten electrodes -> twelve leads
+    activation         activation times and action potential durations
+    points             the 75 recording points: names, places, which column is which
+    heartbeats         tasks 1 and 2: CSV files -> Heartbeats, and their splits
+    intracardiac       tasks 3 and 4: pairs of files -> Intracardiac, and its splits (intracardiac_files reads and packs)
+    models             1-D networks, losses, augmentations
+    training           fit, predict, save, load
+    metrics            scores as plain functions, and one bootstrap over patients or hearts
+    plots              heartbeats, 12-lead paper, learning curves, bars
+    exercises          check an answer
+
+Annexes, each a subject of its own that nobody has to open who does not need it:
+
+    virtual            virtual hearts: the physics of ventricles, waves, cells and torso
+    heart3d            the heart as a mesh: maps, films, the heart that turns
+    challenge          submissions, scores, a board, making a challenge
+    lead_importance    which leads matter
+    new_patients       raw MIT-BIH records, whole patients held out
+    xray               a box around the heart on a chest X-ray
+
+``from cardiac_ml import heartbeats`` loads one of them; importing the package itself imports nothing heavy.
 """
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -25,8 +25,7 @@ def main(arguments=None):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m cardiac_ml", description="Helpers of the cardiac ML kit.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_simulate, _add_pack, _add_rebuild, _add_submissions, _add_challenge, _add_results,
-                _add_figures):
+    for add in (_add_simulate, _add_pack, _add_rebuild, _add_submissions, _add_challenge, _add_figures):
         add(commands)
     return parser
 
@@ -43,7 +42,7 @@ def _add_simulate(commands):
                               help="torso: an insulated sphere (clinical-looking leads) or none (as in the published set)")
     intracardiac.set_defaults(run=_simulate_intracardiac)
     heartbeats = what.add_parser("heartbeats", help="the four CSV files of tasks 1 and 2")
-    heartbeats.add_argument("--hearts", type=int, default=None)
+    heartbeats.add_argument("--hearts", type=int, default=64)
     heartbeats.set_defaults(run=_simulate_heartbeats)
     for command in (intracardiac, heartbeats):
         command.add_argument("--seed", type=int, default=0)
@@ -59,33 +58,30 @@ def _add_simulate(commands):
 
 
 def _simulate_intracardiac(options):
-    from cardiac_ml import intracardiac
+    from cardiac_ml import intracardiac, intracardiac_files
     from cardiac_ml.virtual import dataset
     if options.out is None:
-        if options.lead_field != "sphere" or options.seed:
-            raise DataError("The cache holds the default virtual hearts only (seed 0, sphere). Give --out for others.")
-        print(intracardiac.load(virtual_hearts=options.hearts, virtual_cases=options.cases))
+        print(intracardiac.simulate(options.hearts, options.cases, options.seed, lead_field=options.lead_field,
+                                    workers=options.workers))
         return
     batches = dataset.simulate_intracardiac(options.hearts, options.cases, seed=options.seed,
                                             lead_field=options.lead_field, workers=options.workers)
-    print(f"Written to {intracardiac.write_pairs(batches, options.out)}")
+    print(f"Written to {intracardiac_files.write_pairs(batches, options.out)}")
 
 
 def _simulate_heartbeats(options):
     from cardiac_ml import heartbeats
-    if options.out is None:
-        print(heartbeats.load_ptb(virtual_hearts=options.hearts))
-        print(*heartbeats.load_mitbih(virtual_hearts=options.hearts), sep="\n")
-        return
-    print(f"Written to {heartbeats.write_virtual(options.out, options.hearts, options.seed, options.workers)}")
+    folder = heartbeats.simulate(options.hearts, options.seed, options.out, options.workers)
+    print(heartbeats.load_ptb(folder), *heartbeats.load_mitbih(folder), f"Written to {folder}", sep="\n")
 
 
 def _simulate_geometry(options):
+    from cardiac_ml import points
     from cardiac_ml.heart3d import mesh as heart
     from cardiac_ml.virtual import geometry
-    mesh, points = geometry.reference_heart()
+    mesh, table = geometry.reference_heart()
     print(f"Written to {heart.write_mesh(options.out / 'heart_mesh.vtk', mesh)} "
-          f"and {heart.write_points(options.out / 'points.csv', points)}")
+          f"and {points.write_points(options.out / 'points.csv', table)}")
 
 
 def _simulate_report(options):
@@ -194,27 +190,6 @@ def _make_challenge(options):
     from cardiac_ml.challenge import making as challenge
     public, private = challenge.make_challenge(options.out, options.seed, options.hearts, options.test_hearts, options.cases)
     print(f"Give participants {public}; keep {private} and the seed to yourself.")
-
-
-def _add_results(commands):
-    parser = commands.add_parser("results", help="rerun the table of baselines and write RESULTS.md")
-    parser.add_argument("--task", choices=("1", "2", "3", "4", "xray"), default=None, help="one task only")
-    parser.add_argument("--images", type=Path, help="folder of chest X-rays with boxes.csv, for --task xray")
-    parser.add_argument("--test-images", type=Path, help="such a folder to test on (default: cross-validation)")
-    parser.add_argument("--split", choices=("patients",), default=None,
-                        help="for --task 2: whole records of raw MIT-BIH data are held out (needs --records)")
-    parser.add_argument("--records", type=Path, help="folder of raw MIT-BIH records to learn from, for --split patients")
-    parser.add_argument("--test-records", type=Path, help="folder of records to test on (default: cross-validation)")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--hearts", type=int, default=None, help="virtual hearts, where those are used")
-    parser.add_argument("--epochs", type=int, default=None, help="for the networks (default: as in the notebooks)")
-    parser.add_argument("--out", type=Path, default=None, help="default: RESULTS.md, or only the screen for one task")
-    parser.set_defaults(run=_results)
-
-
-def _results(options):
-    from tools import results
-    results.main(options)
 
 
 def _add_figures(commands):

@@ -1,15 +1,29 @@
-"""Where data lies, and how files are written so that a killed process never leaves half of one."""
+"""Where data lie, and how files are written so that a killed process never leaves half of one."""
 import hashlib
 import os
+import shutil
 import tempfile
-from contextlib import contextmanager
+import time
+import tokenize
+import zlib
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent  # the repository, when the kit is used from a clone
 
 
 class DataError(ValueError):
     """Something is wrong with the data. The message says what was found, where, and what to do next."""
+
+
+class Split(NamedTuple):
+    """Row numbers to train on, to choose with and to test on, each in increasing order; any may be empty."""
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
 
 
 def cache_folder() -> Path:
@@ -22,12 +36,28 @@ def cache_folder() -> Path:
     return ROOT / "cache" if (ROOT / "start.py").exists() else Path.home() / ".cache" / "cardiac_ml"
 
 
-def code_print() -> str:
-    """Changes with every line of the package: what was measured or trained with other code is not taken for this."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+def fingerprint(*parts) -> str:
+    """Twelve letters that change with any of these arrays, texts, numbers, and containers of such."""
+    digest = hashlib.blake2b(digest_size=6)
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(repr((part.shape, part.dtype.str)).encode())
+            part = np.ascontiguousarray(part).tobytes()
+        digest.update(part if isinstance(part, bytes) else repr(part).encode())
+        digest.update(b"|")
+    return digest.hexdigest()
+
+
+def code_fingerprint(*paths: Path) -> str:
+    """Changes with what these Python files do (folders: all files in them), not with their comments or their layout."""
+    files = sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py")))
+    return fingerprint(*(_tokens(file) for file in files))
+
+
+def _tokens(file):
+    skipped = (tokenize.COMMENT, tokenize.NL)
+    with open(file, "rb") as stream:
+        return [token.string for token in tokenize.tokenize(stream.readline) if token.type not in skipped]
 
 
 def find_data(name: str, folder: str | Path | None = None) -> Path | None:
@@ -47,11 +77,32 @@ def find_data(name: str, folder: str | Path | None = None) -> Path | None:
     return next((place / name for place in places if (place / name).is_dir()), None)
 
 
+def checksum(path: str | Path) -> str:
+    """The CRC-32 of a file, about a second a gigabyte: a flipped bit in a cache must not pass for data."""
+    value = 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return f"{value:08x}"
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file that must be there and must be text."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path} is not there. `python -m cardiac_ml simulate geometry` writes the files of a virtual "
+                        "heart.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not plain text. Save it again as legacy VTK in ASCII (in ParaView: Save Data, file "
+                        "type ASCII), or the points as CSV.") from None
+
+
 @contextmanager
-def written_whole(path: str | Path, mode: str = "wb"):
+def atomic_write(path: str | Path, mode: str = "wb"):
     """Open a temporary file beside ``path`` and rename it to ``path`` once the block ends without an error.
 
-    >>> with written_whole("scores.json", "w") as file:  # doctest: +SKIP
+    >>> with atomic_write("scores.json", "w") as file:  # doctest: +SKIP
     ...     json.dump(scores, file)
     """
     path = Path(path)
@@ -68,3 +119,36 @@ def written_whole(path: str | Path, mode: str = "wb"):
             raise OSError(f"Could not write {path}: {error}. Free some space or choose another folder "
                           "(CARDIAC_ML_CACHE moves the cache); what was there before is untouched.") from error
         raise
+
+
+@contextmanager
+def new_folder(folder: str | Path, shared: bool = False):
+    """A temporary folder that becomes ``folder`` once the block ends without an error; one that holds data is refused.
+
+    ``shared``: several processes may make the same folder (of the cache, say); the first one's is kept.
+    """
+    folder = Path(folder)
+    if not shared and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} holds data, which is never overwritten. Choose a new folder or empty this one.")
+    part = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        yield part
+        part.chmod(0o755)
+        if not (shared and folder.exists()):
+            part.replace(folder)  # an empty folder may be there; if it is filled by now this fails and nothing is lost
+    except OSError as error:
+        raise OSError(f"Could not write {folder}: {error}. Free some space or choose another folder (CARDIAC_ML_CACHE "
+                      "moves the cache); what was there before is untouched.") from error
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)  # nothing is left of it after the rename
+
+
+def sweep(kept: Path, pattern: str) -> None:
+    """Remove what else matches ``pattern`` beside ``kept``, and what killed processes left there a day ago or earlier."""
+    old = [path for path in kept.parent.glob(".*.part") if time.time() - path.stat().st_mtime > 24 * 3600]
+    for path in [*(path for path in kept.parent.glob(pattern) if path != kept), *old]:
+        with suppress(OSError):  # another process may still use it, or remove it too
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,33 +1,39 @@
 """Heartbeats for tasks 1 and 2: load the Kaggle files, look at what is there, split by class or by patient.
 
     train, test = load_mitbih()          # five classes; 120 Hz
-    hearts = load_ptb()                  # normal or abnormal
+    data = load_ptb()                    # normal or abnormal
 
-Real files are looked for in ``ecg_dataset/``; where there are none, virtual heartbeats stand in, and a line says so.
+Real files are looked for in ``ecg_dataset/``; where there are none, virtual heartbeats stand in, and a line says so. A
+file has no header and 188 columns: 187 samples in 0..1, padded with zeros, then the class. It may lie in its folder as
+``.csv``, ``.csv.gz`` or inside a ``.zip``, which is read where it is and never unpacked.
 """
-import hashlib
-import shutil
-import tempfile
+import gzip
 import warnings
-from collections.abc import Sequence
+import zipfile
+import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError, cache_folder, find_data
-from cardiac_ml.heartbeat_files import (KAGGLE, SAMPLES, Source, find_beside, find_file, opened, read_rows, read_tables,
-                              write_folder)
+from cardiac_ml.files import (DataError, Split, atomic_write, cache_folder, checksum, code_fingerprint, find_data,
+                              fingerprint, new_folder, sweep)
 
+SAMPLES = 187
+COLUMNS = SAMPLES + 1  # the class comes last
 PTB_CLASSES = ("normal", "abnormal")
 MITBIH_CLASSES = ("N", "S", "V", "F", "Q")
 MITBIH_HZ = 120.0  # every third sample of 360 Hz, although the page of the dataset says 125
 PTB_HZ = 125.0  # as the page of the dataset says; its raw records were not at hand to check
-PAIRS = {  # the class numbers that may stand in each file
-    "ptb": {"ptbdb_normal": (0,), "ptbdb_abnormal": (1,)},
-    "mitbih": {"mitbih_train": (0, 1, 2, 3, 4), "mitbih_test": (0, 1, 2, 3, 4)},
-}
+CLASSES_IN = {"ptbdb_normal": (0,), "ptbdb_abnormal": (1,),  # the class numbers that may stand in each file
+              "mitbih_train": (0, 1, 2, 3, 4), "mitbih_test": (0, 1, 2, 3, 4)}
+PUBLISHED_ROWS = {"ptbdb_normal": 4046, "ptbdb_abnormal": 10506, "mitbih_train": 87554, "mitbih_test": 21892}
+KAGGLE = "https://www.kaggle.com/datasets/shayanfazeli/heartbeat"
+AGAIN = f"Download the file again from {KAGGLE}."
+BROKEN_ARCHIVE = (EOFError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, RuntimeError)
 
 # The usual split of the MIT-BIH records between patients to learn from and patients to test on (de Chazal 2004).
 DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
@@ -38,7 +44,7 @@ SAME_PERSON = {202: 201}  # two records of one man; the usual split has one on e
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Heartbeats:
-    """Beats that start at their R peak, their classes, and one table row for each. ``ds[index]`` is a subset."""
+    """Beats that start at their R peak, their classes, and one table row for each. ``data[index]`` is a subset."""
     beats: np.ndarray  # (rows, 187) float32, each scaled to 0..1, zeros after its end
     label: np.ndarray  # (rows,) int64, position in classes
     classes: tuple[str, ...]
@@ -60,22 +66,18 @@ class Heartbeats:
         return np.arange(self.beats.shape[-1]) * 1000 / self.rate_hz
 
     def __repr__(self) -> str:
-        return data_card(self)
-
-
-def data_card(ds: Heartbeats) -> str:
-    """What a dataset holds, in a few lines."""
-    counts = np.bincount(ds.label, minlength=len(ds.classes))
-    shares = [f"{name} {count} ({100 * count / max(len(ds), 1):.1f} %)" for name, count in zip(ds.classes, counts)]
-    patients = ("not known, so any split mixes beats of the same patient" if "patient" not in ds.table
-                else f"{ds.table['patient'].nunique()}")
-    middle_ms = np.median(beat_lengths(ds.beats)) * 1000 / ds.rate_hz if len(ds) else 0
-    zeros = 100 * np.mean(ds.beats == 0) if len(ds) else 0
-    return "\n".join([
-        f"{type(ds).__name__}: {len(ds)} beats of {ds.beats.shape[-1]} samples, {ds.rate_hz:g} Hz, scaled to 0..1",
-        f"  source    {ds.source}", f"  classes   {', '.join(shares)}", f"  patients  {patients}",
-        f"  length    {middle_ms:.0f} ms (median) of {ds.time_ms[-1]:.0f} ms; {zeros:.0f} % of all values are zero",
-    ])
+        """What the dataset holds, in a few lines."""
+        counts = np.bincount(self.label, minlength=len(self.classes))
+        shares = [f"{name} {count} ({100 * count / max(len(self), 1):.1f} %)" for name, count in zip(self.classes, counts)]
+        patients = ("not known, so any split mixes beats of the same patient" if "patient" not in self.table
+                    else f"{self.table['patient'].nunique()}")
+        middle_ms = np.median(beat_lengths(self.beats)) * 1000 / self.rate_hz if len(self) else 0
+        zeros = 100 * np.mean(self.beats == 0) if len(self) else 0
+        return "\n".join([
+            f"{type(self).__name__}: {len(self)} beats of {self.beats.shape[-1]} samples, {self.rate_hz:g} Hz, scaled to 0..1",
+            f"  source    {self.source}", f"  classes   {', '.join(shares)}", f"  patients  {patients}",
+            f"  length    {middle_ms:.0f} ms (median) of {self.time_ms[-1]:.0f} ms; {zeros:.0f} % of all values are zero",
+        ])
 
 
 def beat_lengths(beats: np.ndarray) -> np.ndarray:
@@ -88,28 +90,48 @@ def beat_lengths(beats: np.ndarray) -> np.ndarray:
     return np.where(filled.any(axis=1), beats.shape[1] - filled.argmax(axis=1), 0)
 
 
-def load_ptb(folder: str | Path | None = None, *, virtual_hearts: int | None = None) -> Heartbeats:
+def load_ptb(folder: str | Path | None = None, *, hearts: int | None = None) -> Heartbeats:
     """Healthy (0) or abnormal (1) heartbeats of the PTB pair, normal rows first.
 
     ``folder`` holds ``ptbdb_normal.csv`` and ``ptbdb_abnormal.csv``, plain, as ``.csv.gz`` or in Kaggle's zip, or is
     that zip. Without it the files are looked for in ``ecg_dataset/``, and virtual heartbeats stand in where there are
-    none (``virtual_hearts``: of how many hearts).
+    none (of so many ``hearts``).
     """
-    return join(*_load_pair("ptb", PTB_CLASSES, PTB_HZ, folder, virtual_hearts))
+    return concatenate(*_load_pair(("ptbdb_normal", "ptbdb_abnormal"), PTB_CLASSES, PTB_HZ, folder, hearts))
 
 
-def load_mitbih(folder: str | Path | None = None, *,
-                virtual_hearts: int | None = None) -> tuple[Heartbeats, Heartbeats]:
+def load_mitbih(folder: str | Path | None = None, *, hearts: int | None = None) -> tuple[Heartbeats, Heartbeats]:
     """Training and test heartbeats of the MIT-BIH pair, five classes; arguments as of ``load_ptb``.
 
     Kaggle's two files mix beats of the same 48 records, so the score on its test file is not the score on a new
     patient. A ``records.csv`` or the ``beats.csv`` of a rebuild beside the files gives each row its patient.
     """
-    train, test = _load_pair("mitbih", MITBIH_CLASSES, MITBIH_HZ, folder, virtual_hearts)
+    train, test = _load_pair(("mitbih_train", "mitbih_test"), MITBIH_CLASSES, MITBIH_HZ, folder, hearts)
     return train, test
 
 
-def join(*parts: Heartbeats) -> Heartbeats:
+def simulate(hearts: int = 64, seed: int = 0, out: str | Path | None = None, workers: int | None = None) -> Path:
+    """The folder with the four files of virtual heartbeats; ``load_ptb`` and ``load_mitbih`` read it.
+
+    ``out``: a new folder; by default one in the cache, which is simulated once.
+    """
+    from cardiac_ml import virtual
+    from cardiac_ml.virtual.beats import simulate_heartbeats
+
+    code = code_fingerprint(Path(virtual.__file__).parent, Path(__file__).with_name("leads.py"))
+    folder = cache_folder() / f"virtual_heartbeats_{hearts}_{seed}_{code}" if out is None else Path(out).expanduser()
+    if out is None and folder.is_dir():
+        return folder
+    size = {} if hearts == 64 else dict(train=200 * hearts, test=50 * hearts, ptb=83 * hearts)  # as many a heart
+    with new_folder(folder, shared=out is None) as part:
+        write_folder(part, simulate_heartbeats(hearts, seed, workers=workers, **size),
+                     "virtual heartbeats, simulated by cardiac_ml.virtual")
+    if out is None:
+        sweep(folder, f"virtual_heartbeats_{hearts}_{seed}_*")
+    return folder
+
+
+def concatenate(*parts: Heartbeats) -> Heartbeats:
     """Several datasets as one, in order."""
     if len({part.classes for part in parts}) != 1:
         raise DataError(f"Datasets of different classes cannot be joined: {[part.classes for part in parts]}.")
@@ -118,19 +140,25 @@ def join(*parts: Heartbeats) -> Heartbeats:
                    table=pd.concat([part.table for part in parts], ignore_index=True))
 
 
-def _load_pair(pair, classes, rate_hz, folder, virtual_hearts) -> list[Heartbeats]:
-    sources = _find_pair(pair, folder) or _virtual_pair(pair, virtual_hearts)
-    rows = {name: read_rows(source, PAIRS[pair][name]) for name, source in sources.items()}
+def _load_pair(names, classes, rate_hz, folder, hearts) -> list[Heartbeats]:
+    sources = _find_pair(names, folder)
+    if sources is None:
+        print(f"No real heartbeats here, so these are virtual ones, simulated once by this kit. For the real ones put "
+              f"archive.zip from {KAGGLE} into ecg_dataset/.")
+        sources = _find_pair(names, simulate(hearts or 64))
+    elif hearts is not None:
+        print(f"hearts={hearts} is for virtual heartbeats; the files in {next(iter(sources.values())).path} are read whole.")
+    rows = {name: read_rows(source, CLASSES_IN[name]) for name, source in sources.items()}
     tables = read_tables(sources, {name: len(array) for name, array in rows.items()})
-    said = _source_line(next(iter(sources.values())))
+    said = _source_line(sources, rows)
     return [Heartbeats(np.ascontiguousarray(array[:, :SAMPLES]), np.array(array[:, SAMPLES], np.int64), classes,
                        tables[name], said, rate_hz) for name, array in rows.items()]
 
 
-def _find_pair(pair: str, folder) -> dict[str, Source] | None:
-    """The two real files; None where there is neither and no folder was asked for."""
+def _find_pair(names, folder) -> "dict[str, Source] | None":
+    """The two files; None where there is neither and no folder was asked for."""
     place = find_data("ecg_dataset", folder)
-    found = {name: place and find_file(place, f"{name}.csv") for name in PAIRS[pair]}
+    found = {name: place and find_file(place, f"{name}.csv") for name in names}
     missing = [f"{name}.csv" for name, source in found.items() if source is None]
     if not missing:
         return found
@@ -140,132 +168,101 @@ def _find_pair(pair: str, folder) -> dict[str, Source] | None:
     return None
 
 
-def _source_line(source: Source) -> str:
-    if found := find_beside(source, "source.txt"):
+def _source_line(sources, rows) -> str:
+    """What the files say of themselves; Kaggle's name only where they have as many rows as Kaggle's."""
+    first = next(iter(sources.values()))
+    if found := find_beside(first, "source.txt"):
         with opened(found) as stream:
             return stream.read().decode("utf-8", errors="replace").strip()
-    return f"Kaggle's heartbeat files, as found in {source.path if source.member else source.path.parent}"
+    place = first.path if first.member else first.path.parent
+    counts = [f"{len(array)} of the published {PUBLISHED_ROWS[name]} rows of {name}.csv" for name, array in rows.items()
+              if len(array) != PUBLISHED_ROWS[name]]
+    return f"heartbeats in {place}: {', '.join(counts)}" if counts else f"Kaggle's heartbeat files, as found in {place}"
 
 
-def _virtual_pair(pair: str, hearts: int | None) -> dict[str, Source]:
-    folder = virtual_folder(hearts)
-    return {name: find_file(folder, f"{name}.csv") for name in PAIRS[pair]}
+# ---- splits: each returns the row numbers of train, valid and test; any of them may be empty ----
 
+def split(data: Heartbeats, seed: int = 0) -> Split:
+    """The split of a dataset that comes without a test file, as the PTB pair does; fixed, so that scores compare.
 
-def virtual_folder(hearts: int | None = None) -> Path:
-    """The folder of the virtual heartbeats, in the layout of the real ones; they are simulated if it is not there yet.
-
-    Its name holds a digest of the simulator, so that another simulator makes other files.
+    Whole patients where they are known; elsewhere rows of each class at random, which flatters: the same patients are
+    on all sides.
     """
-    code = b"".join(path.read_bytes() for path in sorted((Path(__file__).parent / "virtual").glob("*.py")))
-    name = f"virtual_heartbeats_{hearts or 'default'}_{hashlib.sha256(code).hexdigest()[:10]}"
-    folder = cache_folder() / name
-    print(f"No real heartbeats here, so these are virtual ones, simulated once by this kit. For the real ones put "
-          f"archive.zip from {KAGGLE} into ecg_dataset/.")
-    if folder.is_dir():
-        return folder
-    files = _simulate(hearts)
-    try:
-        return _make_folder(folder, files)
-    except OSError as error:
-        aside = Path(tempfile.gettempdir()) / name
-        warnings.warn(f"The virtual heartbeats go to {aside} instead. {error}", stacklevel=2)
-        return aside if aside.is_dir() else _make_folder(aside, files)
+    return split_by_patient(data, seed=seed) if "patient" in data.table else split_random(data, seed=seed)
 
 
-def write_virtual(folder: str | Path, hearts: int | None = None, seed: int = 0, workers: int | None = None) -> Path:
-    """Simulate heartbeats into a new folder, in the layout of the real files; ``load_mitbih(folder)`` reads them."""
-    folder = Path(folder).expanduser()
-    if folder.exists():
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise DataError(f"{folder} already holds something. Give a folder that is empty or not there yet.")
-        folder.rmdir()  # it comes back whole
-    return _make_folder(folder, _simulate(hearts, seed=seed, workers=workers))
-
-
-def _simulate(hearts: int | None, **more) -> dict:
-    from cardiac_ml.virtual import beats
-
-    if hearts is not None:  # as many rows a heart as by default
-        more = dict(hearts=hearts, train=200 * hearts, test=50 * hearts, ptb=83 * hearts) | more
-    return beats.simulate_heartbeats(**more)
-
-
-def _make_folder(folder: Path, files: dict) -> Path:
-    """Write under another name, then rename: the folder is whole or absent, whoever else is making it too."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        write_folder(part, files, "virtual heartbeats, simulated by cardiac_ml.virtual")
-        part.chmod(0o755)
-        part.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)  # nothing is left of it after the rename
-    return folder
-
-
-def split_stratified(dataset, fraction: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of kept and held-out rows, ``fraction`` of each class held out; ``dataset`` may be its labels.
-
-    A class of two rows or more has at least one on each side; a single row is kept.
-    """
-    label = np.asarray(getattr(dataset, "label", dataset))
-    if not 0 < fraction < 1:
-        raise DataError(f"fraction is {fraction}, expected a number between 0 and 1: the share that is held out.")
+def split_random(data, valid: float = 0.12, test: float = 0.2, seed: int = 0) -> Split:
+    """Shares ``valid`` and ``test`` of each class; ``data`` may be its labels. A single row of a class is trained on."""
+    label = np.asarray(getattr(data, "label", data))
+    if not (0 <= valid < 1 and 0 <= test < 1 and valid + test < 1):
+        raise DataError(f"valid is {valid} and test {test}, expected shares between 0 and 1 that leave rows to train on.")
     shuffled = np.random.default_rng(seed).permutation(len(label))
-    held_out = np.zeros(len(label), bool)
+    part = np.zeros(len(label), int)
     for one in np.unique(label):
         rows = shuffled[label[shuffled] == one]
-        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
-        held_out[rows[:count]] = True
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        counts = [min(max(round(share * len(rows)), 1), (len(rows) - 1) // 2 or len(rows) - 1) if share else 0
+                  for share in (test, valid)]
+        part[rows[:counts[0]]] = 2
+        part[rows[counts[0]:min(sum(counts), len(rows) - 1)]] = 1
+    return Split(*(np.flatnonzero(part == number) for number in range(3)))
 
 
-def split_by_patient(dataset, held_out: Sequence | None = None, *, kept: Sequence | None = None,
-                     fraction: float = 0.3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the rows of kept and of held-out patients; ``dataset`` may be its table.
+def split_by_patient(data, test=0.25, valid=0.12, seed: int = 0) -> Split:
+    """No patient is in two parts. ``test`` and ``valid`` name patients, or say which share of them is drawn.
 
-    Without a choice of patients: MIT-BIH records are split as usual, DS1 kept, DS2 held out, paced records in neither;
-    of other patients (virtual hearts) a random ``fraction`` is held out. ``kept`` defaults to all others.
+    The MIT-BIH records are tested on DS2, as usual, and the paced ones left out, unless ``test`` names others.
     """
-    patient = _patients(dataset)
-    known = np.unique(patient)
-    if held_out is None and np.isin(known, DS1 + DS2 + PACED).all():
-        kept, held_out = DS1 if kept is None else kept, DS2
-    elif held_out is None:
-        count = min(max(round(fraction * len(known)), 1), len(known) - 1)
-        held_out = np.random.default_rng(seed).permutation(known)[:count]
-    kept = np.setdiff1d(known, held_out) if kept is None else kept
-    if both := sorted(set(kept) & set(held_out)):
-        raise DataError(f"Patients {both} are both kept and held out. Name each on one side.")
-    sides = np.flatnonzero(np.isin(patient, kept)), np.flatnonzero(np.isin(patient, held_out))
-    if not (len(sides[0]) and len(sides[1])):
+    patient, tested = _patients(data), bool(np.size(test) if np.ndim(test) else test)
+    known, rng = np.unique(patient), np.random.default_rng(seed)
+    if np.ndim(test) == 0 and test and np.isin(known, DS1 + DS2 + PACED).all():
+        known, test = np.setdiff1d(known, PACED), np.intersect1d(known, DS2)
+    test = _drawn(test, known, len(known), rng)
+    valid = _drawn(valid, np.setdiff1d(known, test), len(known), rng)
+    if both := sorted(set(valid) & set(test)):
+        raise DataError(f"Patients {both} are both in valid and in test. Name each on one side.")
+    train = np.setdiff1d(known, [*valid, *test])
+    parts = Split(*(np.flatnonzero(np.isin(patient, side)) for side in (train, valid, test)))
+    if not len(parts.train) or tested and not len(parts.test):
         raise DataError(f"One side of the split is empty: the patients here are {', '.join(map(str, known))}. Name "
-                        "some of them with held_out=[...], or use patient_folds.")
-    return sides
+                        "some of them with test=[...], or use patient_folds.")
+    return parts
 
 
-def split_test(dataset: Heartbeats, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the rest and of the test rows of a dataset that comes without a test file, as the PTB pair does.
+def held_out_patients(train: Heartbeats, test: Heartbeats, valid: float = 0.15, seed: int = 0):
+    """Two files as three datasets (train, valid, test) of different patients, as far as the files tell who is who.
 
-    Whole patients where they are known, a fifth of each class elsewhere. Fixed, so that scores can be compared.
+    MIT-BIH records are split as usual (DS1, DS2); files that share no patient stay as they are. Kaggle's own do not name
+    patients: then rows of the training file are drawn, patients are shared, and a line says so.
     """
-    if "patient" in dataset.table:
-        return split_by_patient(dataset, fraction=0.25, seed=seed)
-    return split_stratified(dataset, fraction=0.2, seed=seed)
+    if "patient" not in train.table:
+        print("These files do not say whose the beats are, so the same patients are in training and test. The rebuild "
+              "from raw records knows: python -m cardiac_ml rebuild-heartbeats RECORDS OUT")
+        parts = split_random(train, valid=valid, test=0, seed=seed)
+    elif set(train.table["patient"]) & set(test.table["patient"]):
+        both = concatenate(train, test)
+        return tuple(both[rows] for rows in split_by_patient(both, valid=valid, seed=seed))
+    else:
+        parts = split_by_patient(train, test=(), valid=valid, seed=seed)
+    return train[parts.train], train[parts.valid], test
 
 
-def patient_folds(dataset: Heartbeats, folds: int = 5, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Cross-validation over whole patients: (train_index, test_index) of each fold, classes spread as evenly as can be.
+def _drawn(wanted, patients, count, rng):
+    """``wanted`` itself where it names patients; else that share of ``count``, drawn from ``patients``."""
+    if np.ndim(wanted) == 1:
+        return np.asarray(wanted, dtype=patients.dtype)
+    if not 0 <= wanted < 1:
+        raise DataError(f"expected a list of patients or a share between 0 and 1, found {wanted}.")
+    return rng.permutation(patients)[:min(max(round(wanted * count), 1), len(patients) - 1)] if wanted else patients[:0]
+
+
+def patient_folds(data: Heartbeats, folds: int = 5, seed: int = 0) -> list[Split]:
+    """Cross-validation over whole patients, classes spread as evenly as can be: train and test of each fold.
 
     Two records of the same person (201 and 202) stay together.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    patient = _patients(dataset)
+    patient = _patients(data)
     person = pd.Series(patient).replace(SAME_PERSON).to_numpy()
     if not 2 <= folds <= len(np.unique(person)):
         raise DataError(f"{folds} folds of {len(np.unique(person))} patients: give 2 folds or more, and no more than "
@@ -273,12 +270,255 @@ def patient_folds(dataset: Heartbeats, folds: int = 5, seed: int = 0) -> list[tu
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # a rare class may miss a fold
-        return list(splitter.split(np.zeros(len(patient)), dataset.label, person))
+        pairs = list(splitter.split(np.zeros(len(patient)), data.label, person))
+    return [Split(train, train[:0], test) for train, test in pairs]
 
 
-def _patients(dataset) -> np.ndarray:
-    table = getattr(dataset, "table", dataset)
+def _patients(data) -> np.ndarray:
+    table = getattr(data, "table", data)
     if "patient" not in table:
         raise DataError("The patients of these beats are not known: Kaggle's files do not tell. Rebuild the MIT-BIH "
                         "half from its raw records: python -m cardiac_ml rebuild-heartbeats RECORDS OUT")
     return table["patient"].to_numpy()
+
+
+# ---- finding: in a folder, its subfolders, or an archive ----
+
+class Source(NamedTuple):
+    """A CSV file, plain or compressed, or a member of a zip archive."""
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.member} in it)" if self.member else str(self.path)
+
+
+def find_file(folder: Path, name: str) -> Source | None:
+    """``name`` (such as "mitbih_train.csv") in a folder, its subfolders or a zip archive; None where there is none."""
+    if not folder.is_dir():
+        return _in_archive(folder, name)
+    places = [folder, *sorted(place for place in folder.iterdir() if place.is_dir())]
+    archives = [archive for place in places for archive in sorted(place.glob("*.zip"))]
+    return next((found for place in places if (found := _in_folder(place, name))), None) or next(
+        (found for archive in archives if (found := _in_archive(archive, name))), None)
+
+
+def find_beside(source: Source, name: str) -> Source | None:
+    """The file ``name`` in the folder or the archive in which ``source`` lies."""
+    return _in_archive(source.path, name) if source.member else _in_folder(source.path.parent, name)
+
+
+def _in_folder(folder: Path, name: str) -> Source | None:
+    return next((Source(path) for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _in_archive(path: Path, name: str) -> Source | None:
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is not a zip archive, or only a part of one. {AGAIN} Or give the folder of the files.")
+    with zipfile.ZipFile(path) as archive:
+        members = sorted(m for m in archive.namelist() if m.rpartition("/")[2] == name and not m.startswith("__MACOSX"))
+    return Source(path, members[0]) if members else None
+
+
+@contextmanager
+def opened(source: Source):
+    """The bytes of a CSV file as a stream, wherever it lies."""
+    if source.member:
+        with zipfile.ZipFile(source.path) as archive, archive.open(source.member) as stream:
+            yield stream
+    elif source.path.suffix == ".gz":
+        with gzip.open(source.path) as stream:
+            yield stream
+    else:
+        with open(source.path, "rb") as stream:
+            yield stream
+
+
+# ---- reading ----
+
+def read_rows(source: Source, labels: tuple[int, ...]) -> np.ndarray:
+    """All rows of a file, (rows, 188) float32, checked; from the copy in the cache where there is one.
+
+    The copy is named after place, size and time of the file, and after its own checksum: what changed is read again.
+    """
+    state = source.path.stat()  # before reading: a file that changes meanwhile must not pass for the new one
+    name = f"{source.path.stem}_{fingerprint(str(source.path.resolve()), source.member)}"
+    stem = f"{name}_{fingerprint(state.st_size, state.st_mtime_ns)}"
+    folder = cache_folder() / "heartbeats"
+    for kept in folder.glob(f"{stem}_*.npy"):
+        if f"{stem}_{checksum(kept)}.npy" == kept.name:
+            return np.load(kept, mmap_mode="r", allow_pickle=False)
+    rows = parse_rows(source, labels)
+    try:
+        with atomic_write(folder / f"{stem}.npy") as file:
+            np.save(file, rows)
+        kept = (folder / f"{stem}.npy").replace(folder / f"{stem}_{checksum(folder / f'{stem}.npy')}.npy")
+        sweep(kept, f"{name}_*.npy")
+    except OSError as error:
+        warnings.warn(f"{source} was read, but its fast copy could not be kept, so it will be read in full again next "
+                      f"time. {error}", stacklevel=2)
+    return rows
+
+
+def parse_rows(source: Source, labels: tuple[int, ...]) -> np.ndarray:
+    """Parse a CSV file to (rows, 188) float32; the first faulty line, if any, is named in a DataError."""
+    try:
+        try:
+            with opened(source) as stream:
+                rows = _parse_fast(stream)
+            if _are_right(rows, labels):
+                return rows
+        except ValueError:
+            pass  # the parser does not say what is wrong in words that help
+        with opened(source) as stream:
+            raise DataError(f"{source}: {_first_fault(stream, labels)}")
+    except BROKEN_ARCHIVE as error:
+        raise DataError(f"{source} is damaged or incomplete ({error}). {AGAIN}") from error
+
+
+def _parse_fast(stream) -> np.ndarray:
+    """Chunks keep the memory at the size of the result; pandas' C parser was the fastest of those measured."""
+    chunks = pd.read_csv(stream, header=None, dtype=np.float32, chunksize=2048)
+    return np.concatenate([chunk.to_numpy() for chunk in chunks])
+
+
+def _are_right(rows: np.ndarray, labels: tuple[int, ...]) -> bool:
+    if rows.shape[1] != COLUMNS or not np.isin(rows[:, -1], labels).all():
+        return False
+    return bool((rows[:, :-1].min() >= 0) and (rows[:, :-1].max() <= 1))  # a NaN fails both
+
+
+def _first_fault(stream, labels: tuple[int, ...]) -> str:
+    """What is wrong with the first faulty line, and what to do."""
+    empty, foreign = True, {b"\0": "binary", b"<": "a web page", b";": "separated by semicolons"}
+    for number, line in enumerate(iter(lambda: stream.readline(1_000_000), b""), 1):
+        if what := [name for mark, name in foreign.items() if number == 1 and mark in line]:
+            return f"the file is {what[0]}, expected lines of numbers with commas between them. {AGAIN}"
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="replace").strip()
+        if text and (fault := line_fault(text.split(","), labels, first=empty)):
+            return f"line {number} {fault}"
+        empty = empty and not text
+    return f"the file is empty. {AGAIN}" if empty else f"the lines do not form a table of numbers. {AGAIN}"
+
+
+def line_fault(cells: list[str], labels: tuple[int, ...], first: bool = False) -> str | None:
+    """What is wrong with one line of a heartbeat file, or None.
+
+    >>> line_fault(["0.5"] * 187, (0, 1))
+    'has 187 columns, expected 188 (187 samples, then the class): the class or a sample is missing.'
+    """
+    numbers = [_number(cell) for cell in cells]
+    names = numbers.count(None) > len(cells) // 2 or numbers[-2:] == [COLUMNS - 2, COLUMNS - 1]
+    if first and len(cells) > 1 and names:
+        return (f"is a header ({cells[0]}, {cells[1]} ...), but these files have none. Delete that line, or write the "
+                "file without one (header=False, index=False in pandas).")
+    if len(cells) == SAMPLES:
+        return "has 187 columns, expected 188 (187 samples, then the class): the class or a sample is missing."
+    if len(cells) != COLUMNS:
+        why = f"It is cut short. {AGAIN}" if len(cells) < COLUMNS else f"Is this another file? {AGAIN}"
+        return f"has {len(cells)} columns, expected 188 (187 samples, then the class). {why}"
+    if None in numbers:
+        column = numbers.index(None)
+        what = repr(cells[column][:30]) if cells[column].strip() else "nothing"
+        return f"has {what} in column {column + 1}, expected a number. Correct that line. {AGAIN}"
+    return _value_fault(np.array(numbers, np.float32), cells, labels)
+
+
+def _value_fault(values: np.ndarray, cells: list[str], labels: tuple[int, ...]) -> str | None:
+    beat, label = values[:-1], values[-1]
+    wrong = np.flatnonzero(~((beat >= 0) & (beat <= 1)))  # a NaN is wrong too
+    if len(wrong):
+        column, value = wrong[0] + 1, cells[wrong[0]].strip()
+        if not np.isfinite(beat[wrong[0]]):
+            return f"has {value} in column {column}, expected a finite number. Correct or delete that line. {AGAIN}"
+        return (f"has {value} in column {column}, outside 0..1. Scale each beat by its own minimum and maximum, as the "
+                "published files are.")
+    if label not in labels:
+        expected = f"{labels[0]}" if len(labels) == 1 else f"a whole number {min(labels)}..{max(labels)}"
+        return (f"has class {cells[-1].strip()} in column {COLUMNS}, expected {expected}. Correct that line, or check "
+                "that the file has its right name.")
+    return None
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def write_rows(path: Path, rows: np.ndarray) -> None:
+    """Write (rows, 188) float32 in Kaggle's layout, to the letter: 18 decimals, no header; read back bit for bit."""
+    with atomic_write(path) as file:
+        for start in range(0, len(rows), 2048):
+            block = np.ascontiguousarray(rows[start:start + 2048], np.float32)
+            values, where = np.unique(block, return_inverse=True)  # few values repeat often: each is printed once
+            printed = np.array([b"%.18e" % value for value in values.tolist()], "S24")
+            text = np.full((*block.shape, 25), ord(","), np.uint8)
+            text[..., :24] = printed[where].view(np.uint8).reshape(*block.shape, 24)
+            text[:, -1, 24] = ord("\n")
+            file.write(text.tobytes())
+
+
+def write_folder(folder: Path, files: dict[str, tuple[np.ndarray, pd.DataFrame]], source: str) -> None:
+    """Write whole data: ``{"mitbih_train": (rows, table)}`` as CSV files, one ``beats.csv`` and ``source.txt``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = []
+    for name, (rows, table) in files.items():
+        write_rows(folder / f"{name}.csv", rows)
+        place = {"file": name, "row": np.arange(len(rows))}
+        tables.append(table.reset_index(drop=True).drop(columns=list(place), errors="ignore").assign(**place))
+    beats = pd.concat(tables, ignore_index=True)
+    with atomic_write(folder / "beats.csv", "w") as file:
+        beats[["file", "row", *beats.columns.drop(["file", "row"])]].to_csv(file, index=False, lineterminator="\n")
+    with atomic_write(folder / "source.txt", "w") as file:
+        file.write(source + "\n")
+
+
+def read_tables(sources: dict[str, Source], counts: dict[str, int]) -> dict[str, pd.DataFrame]:
+    """One row a beat for each file: file, row, and what a table beside it says of its patient and intervals.
+
+    ``beats.csv`` (of a rebuild or of virtual hearts) knows all; ``records.csv`` has the record and the sample of each
+    row of the MIT-BIH pair, training rows first.
+    """
+    first = next(iter(sources.values()))
+    known = {}
+    if beats := find_beside(first, "beats.csv"):
+        known = _split_beats(beats, counts)
+    elif "mitbih_train" in counts and (records := find_beside(first, "records.csv")):
+        known = _split_records(records, counts)
+    bare = {name: pd.DataFrame({"file": name, "row": np.arange(rows)}) for name, rows in counts.items()}
+    return bare | known
+
+
+def _split_beats(source: Source, counts: dict[str, int]) -> dict[str, pd.DataFrame]:
+    table = _read_table(source, ["file", "row"])
+    parts = {name: table[table["file"] == name].reset_index(drop=True) for name in counts if name in set(table["file"])}
+    for name, part in parts.items():
+        if not np.array_equal(part["row"], np.arange(counts[name])):
+            raise DataError(f"{source} has {len(part)} rows for {name}.csv, expected {counts[name]}, in its order. "
+                            "Remove it, or put the one that was written with these files.")
+    return parts
+
+
+def _split_records(source: Source, counts: dict[str, int]) -> dict[str, pd.DataFrame]:
+    table = _read_table(source, ["record", "sample"])
+    if len(table) != sum(counts.values()):
+        raise DataError(f"{source} has {len(table)} rows, expected {sum(counts.values())}: one for each row of "
+                        f"{' and then of '.join(counts)}. Remove it, or put the one of these files.")
+    file = np.repeat(list(counts), list(counts.values()))
+    row = np.concatenate([np.arange(rows) for rows in counts.values()])
+    table = pd.DataFrame({"file": file, "row": row, "patient": table["record"]}).join(table)
+    return {name: table[file == name].reset_index(drop=True) for name in counts}
+
+
+def _read_table(source: Source, columns: list[str]) -> pd.DataFrame:
+    try:
+        with opened(source) as stream:
+            table = pd.read_csv(stream)
+    except ValueError as error:
+        raise DataError(f"{source} is not a table ({error}). Remove it or write it again.") from error
+    if missing := [column for column in columns if column not in table]:
+        raise DataError(f"{source} has no column {', '.join(missing)}; it has {', '.join(table.columns)}. Remove it or "
+                        "write it again.")
+    return table

@@ -1,24 +1,30 @@
-"""The files of the intracardiac dataset: find the pairs, read their names, read them, write more like them.
+"""The files of the intracardiac dataset: find the pairs, read them, pack them into one cache, write more like them.
 
 A case is a pair: ``pECGData_*.npy`` (500, 10), ten electrodes in mV, and ``VmData_*.npy`` (500, 75), the transmembrane
 voltage of 75 points in mV, one row a millisecond. The name tells the heart (volunteer), what started the beat (an
 activation pattern, or innerindex: a stimulus at that recording point), the cycle length (bcl) and the g_Kr code.
+
+A pack is a folder of ``electrodes.npy`` (cases, 10, 500), ``voltage.npy`` (cases, 75, 500), ``activation.npy``
+(cases, 75), all float32, ``table.csv`` and ``card.json``: many small files become a few that are mapped into memory.
 """
-import io
+import json
 import os
 import re
 import shutil
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
-from cardiac_ml.files import DataError
+from cardiac_ml.activation import activation_times
+from cardiac_ml.files import DataError, checksum, new_folder
 
 SAMPLES, ELECTRODE_COUNT, POINT_COUNT = 500, 10, 75
 LOWEST_MV, REST_MV, HIGHEST_MV = -200, -20, 200  # beyond these a voltage is in another unit, or is none
+LARGEST_ELECTRODE_MV = 100  # the published ones stay below 10
 PUBLISHED_PAIRS = {  # the 17 folders of doi 10.6075/J0SN094N; "X" and "X_I" are two parts of one design
     "data_hearts_dd_0p2": 435,
     "data_hearts_dd_0p2_geo_inn": 1125,
@@ -153,50 +159,18 @@ def _with_documentation(table, folder) -> pd.DataFrame:
 
 # ---- reading ----
 
-def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """((500, 10) electrodes, (500, 75) voltage) as stored, in mV, once both are sure to be sound."""
-    electrodes, voltage = (_read_signal(path, columns) for path, columns in zip(pair, (ELECTRODE_COUNT, POINT_COUNT)))
-    lowest, highest = voltage.min(), voltage.max()
+def read_pair(electrodes: Path, voltage: Path) -> tuple[np.ndarray, np.ndarray]:
+    """((500, 10) electrodes, (500, 75) voltage) in mV, as stored in the two files, once both are sure to be sound."""
+    electrodes_mv, voltage_mv = _read_signal(electrodes, ELECTRODE_COUNT), _read_signal(voltage, POINT_COUNT)
+    lowest, highest = voltage_mv.min(), voltage_mv.max()
     if lowest < LOWEST_MV or lowest > REST_MV or highest > HIGHEST_MV:
-        raise DataError(f"{pair.voltage}: the voltage spans {lowest:.3g} .. {highest:.3g}; a heart at rest has about "
+        raise DataError(f"{voltage}: the voltage spans {lowest:.3g} .. {highest:.3g}; a heart at rest has about "
                         "-85 mV and at its peak 50 mV at most. Is it in mV?")
-    return electrodes, voltage
-
-
-def read_pairs(pairs) -> tuple[np.ndarray, np.ndarray]:
-    """((n, 500, 10), (n, 500, 75)) float64 of many pairs, checked like read_pair and some three times as fast."""
-    both = tuple(np.empty((len(pairs), SAMPLES, columns)) for columns in (ELECTRODE_COUNT, POINT_COUNT))
-    for case, pair in enumerate(pairs):
-        for path, signals in zip(pair, both):
-            _fill(path, signals[case])
-    electrodes, voltage = both
-    lowest, highest = voltage.min(axis=(1, 2)), voltage.max(axis=(1, 2))  # NaN where any sample is
-    usual = (lowest >= LOWEST_MV) & (lowest <= REST_MV) & (highest <= HIGHEST_MV)
-    sound = usual & np.isfinite(electrodes.sum(axis=(1, 2)))
-    for case in np.flatnonzero(~sound):
-        read_pair(pairs[case])  # says what is wrong
-    return both
-
-
-def _header(columns) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array(file, np.empty((SAMPLES, columns)))
-    return file.getvalue()[:-SAMPLES * columns * 8]
-
-
-USUAL_HEADERS = {columns: _header(columns) for columns in (ELECTRODE_COUNT, POINT_COUNT)}
-
-
-def _fill(path, signal):
-    """The file into signal (500, columns): at once if it starts as these files do, with np.load's care if not."""
-    header = USUAL_HEADERS[signal.shape[1]]
-    try:
-        with open(path, "rb", buffering=0) as file:
-            if file.read(len(header)) == header and file.readinto(signal) == signal.nbytes:
-                return
-    except OSError:
-        pass  # said better below
-    signal[:] = _read_signal(path, signal.shape[1])
+    largest = np.abs(electrodes_mv).max()
+    if not 0 < largest <= LARGEST_ELECTRODE_MV:
+        what = "all values are zero" if largest == 0 else f"values reach {largest:.3g} mV; are these microvolts?"
+        raise DataError(f"{electrodes}: {what} A heartbeat makes 0.1 to 10 mV at an electrode. {DOWNLOAD}")
+    return electrodes_mv, voltage_mv
 
 
 def _read_signal(path, columns) -> np.ndarray:
@@ -204,8 +178,9 @@ def _read_signal(path, columns) -> np.ndarray:
         signal = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path} cannot be read ({_why(path)}: {error}). {DOWNLOAD}") from error
-    if not isinstance(signal, np.ndarray) or signal.dtype.kind != "f":
-        raise DataError(f"{path} holds {getattr(signal, 'dtype', 'an archive')}, expected real numbers. {DOWNLOAD}")
+    kind = getattr(signal, "dtype", "an archive")
+    if not isinstance(signal, np.ndarray) or kind.kind != "f" or kind.itemsize not in (4, 8):
+        raise DataError(f"{path} holds {kind}, expected real numbers (float64). {DOWNLOAD}")
     if signal.shape != (SAMPLES, columns):
         hint = "It looks transposed: save its .T." if signal.shape == (columns, SAMPLES) else DOWNLOAD
         raise DataError(f"{path} has shape {signal.shape}, expected ({SAMPLES}, {columns}): 1 ms a row. {hint}")
@@ -228,6 +203,104 @@ def _why(path) -> str:
     return f"not a .npy file but one that starts with {start!r}; pickles are never read"
 
 
+def read_batches(table, pairs, progress: bool = True, size: int = 64):
+    """The pairs' files as batches (electrodes_mv (n, 500, 10), voltage_mv (n, 500, 75), table), in order."""
+    bar = tqdm(total=len(pairs), desc="packing", unit="pairs", **{} if progress else dict(disable=True))
+    with bar, ThreadPoolExecutor(min(8, max(2, os.cpu_count() or 2))) as pool:
+        for start in range(0, len(pairs), size):
+            rows = slice(start, start + size)
+            both = list(pool.map(lambda pair: read_pair(*pair), pairs[rows]))
+            yield np.stack([pair[0] for pair in both]), np.stack([pair[1] for pair in both]), table.iloc[rows]
+            bar.update(len(both))
+
+
+# ---- the pack ----
+
+PACK_FORMAT = 2
+SHAPES = {"electrodes": (ELECTRODE_COUNT, SAMPLES), "voltage": (POINT_COUNT, SAMPLES), "activation": (POINT_COUNT,)}
+CASE_BYTES = 4 * sum(int(np.prod(shape)) for shape in SHAPES.values()) + 200
+_verified = set()  # packs whose checksums this process has compared
+
+
+def write_pack(batches, folder, cases: int, source: str, unpaired=()) -> Path:
+    """Write batches (electrodes_mv (n, 500, 10), voltage_mv (n, 500, 75), table), ``cases`` in all, as a pack.
+
+    Activation times are found before the voltages are rounded to float32. The folder appears when all of it is there.
+    """
+    folder = Path(folder)
+    needed, free = cases * CASE_BYTES, shutil.disk_usage(_existing(folder)).free
+    if needed > free:
+        raise OSError(f"The pack {folder} needs {needed / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free. Free "
+                      "some space, or set CARDIAC_ML_CACHE to a folder where there is room.")
+    with new_folder(folder, shared=True) as part:
+        table = _write_arrays(batches, part, cases)
+        table.to_csv(part / "table.csv", index=False)
+        sums = {path.name: checksum(path) for path in sorted(part.iterdir())}
+        card = {"format": PACK_FORMAT, "source": source, "unpaired": list(unpaired), "cases": cases, "checksums": sums,
+                "columns": {name: str(kind) for name, kind in table.dtypes.items()}}
+        (part / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+    return folder
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def _write_arrays(batches, part, cases) -> pd.DataFrame:
+    """Plain writes, not a memory map: on a full disk those raise an error, where a map would kill the process."""
+    tables = []
+    files = {name: open(part / f"{name}.npy", "wb") for name in SHAPES}
+    try:
+        for name, file in files.items():
+            header = {"descr": "<f4", "fortran_order": False, "shape": (cases, *SHAPES[name])}
+            np.lib.format.write_array_header_1_0(file, header)
+        for electrodes_mv, voltage_mv, table in batches:
+            _check_batch(electrodes_mv, voltage_mv, table)
+            voltage = np.swapaxes(voltage_mv, 1, 2)
+            arrays = np.swapaxes(electrodes_mv, 1, 2), voltage, activation_times(voltage)[0]
+            for file, array in zip(files.values(), arrays):
+                file.write(np.ascontiguousarray(array, dtype="<f4").data)
+            tables.append(table)
+    finally:
+        for file in files.values():
+            file.close()
+    if sum(map(len, tables)) != cases or not cases:
+        raise DataError(f"expected {cases} cases to pack, found {sum(map(len, tables))}.")
+    return tidy(pd.concat(tables, ignore_index=True))
+
+
+def _check_batch(electrodes_mv, voltage_mv, table):
+    for name, array, columns in (("electrodes", electrodes_mv, ELECTRODE_COUNT), ("voltage", voltage_mv, POINT_COUNT)):
+        if np.shape(array) != (len(table), SAMPLES, columns):
+            raise DataError(f"a batch with a table of {len(table)} rows has {name} of shape {np.shape(array)}, "
+                            f"expected ({len(table)}, {SAMPLES}, {columns}).")
+        if not np.isfinite(array).all():
+            raise DataError(f"a batch holds NaN or infinity in its {name}; a pack is made of whole signals.")
+
+
+def read_pack(folder) -> tuple[dict[str, np.ndarray], pd.DataFrame, dict]:
+    """(arrays, table, card). The signals are memory maps: pages come from the disk when they are looked at.
+
+    Mapped copy-on-write: code that changes an array changes its own memory, never the pack. Checksums are compared once
+    in each process, so that a flipped bit or a lost end does not pass for data.
+    """
+    folder = Path(folder)
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        if card["format"] != PACK_FORMAT:
+            raise ValueError(f"its format is {card['format']}, expected {PACK_FORMAT}")
+        if folder not in _verified:
+            if wrong := [name for name, value in card["checksums"].items() if checksum(folder / name) != value]:
+                raise ValueError(f"{', '.join(wrong)} changed since it was written")
+            _verified.add(folder)
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode=None if name == "activation" else "c")
+                  for name in SHAPES}
+        table = pd.read_csv(folder / "table.csv", dtype=card["columns"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise DataError(f"{folder} is no whole pack ({error}). Remove it; it will be made again.") from error
+    return arrays, table.fillna({name: "" for name in ("heart", "kind", "design", "file")}), card  # "" is NaN in a CSV
+
+
 # ---- writing ----
 
 def write_pairs(batches, folder, source="virtual hearts made by cardiac_ml") -> Path:
@@ -236,25 +309,9 @@ def write_pairs(batches, folder, source="virtual hearts made by cardiac_ml") -> 
     The folder appears when all of it is written; one that holds anything already is refused. What the names cannot
     tell (kind, and more) goes to documentation/cases.csv, where the reader of such a folder finds it.
     """
-    folder = Path(folder).expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} holds data, which is never overwritten. Choose a new folder or empty this one.")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    except OSError as error:
-        raise OSError(f"Could not write below {folder.parent}: {error}. Choose another folder.") from error
-    try:
-        _write_batches(batches, unfinished, source)
-        unfinished.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()  # empty, as checked above; if not any more this fails and nothing is lost
-        unfinished.rename(folder)
-    except OSError as error:
-        raise OSError(f"Could not write {folder}: {error}. Free some space or choose another folder.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+    with new_folder(Path(folder).expanduser()) as part:
+        _write_batches(batches, part, source)
+    return Path(folder).expanduser()
 
 
 def _write_batches(batches, folder, source):

@@ -5,7 +5,10 @@ electrodes. Only eight leads are independent: III, aVR, aVL and aVF follow from 
 """
 import numpy as np
 
-from cardiac_ml.files import DataError
+try:
+    from cardiac_ml.files import DataError
+except ImportError:  # copied out of the kit
+    DataError = ValueError
 
 ELECTRODES = ("RA", "LA", "LL", "RL", "V1", "V2", "V3", "V4", "V5", "V6")  # columns of a pECG file; RL: ground
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -40,7 +43,7 @@ def _product(matrix, signals, what):
         raise DataError(f"expected {what} of shape (..., {rows}, time), found {tuple(signals.shape)}.{hint}")
     if hasattr(signals, "new_tensor"):  # a torch tensor: stay on its device, in its precision
         signals = signals if signals.is_floating_point() else signals.double()
-        return signals.new_tensor(matrix.tolist()) @ signals
+        return signals.new_tensor(matrix) @ signals
     kind = signals.dtype if signals.dtype.kind == "f" else np.float64
     return np.matmul(matrix.astype(kind, copy=False), signals)
 
@@ -66,7 +69,7 @@ def check_ecg(ecg_mv, samples: int | None = 500) -> np.ndarray:
     For ECGs from outside, before a network sees them: shape, missing values, unit, flat leads, order of leads.
     """
     ecg_mv = np.asarray(ecg_mv)
-    _check_shape(ecg_mv.shape, samples)
+    check_shape(ecg_mv.shape, samples)
     if ecg_mv.dtype.kind not in "fiu":
         raise DataError(f"expected numbers in millivolts, found an array of {ecg_mv.dtype}.")
     ecg_mv = ecg_mv.astype(np.float32, copy=False)
@@ -76,7 +79,8 @@ def check_ecg(ecg_mv, samples: int | None = 500) -> np.ndarray:
     return ecg_mv
 
 
-def _check_shape(shape, samples):
+def check_shape(shape, samples):
+    """Raise unless ``shape`` is that of ECGs, (12, samples) or (cases, 12, samples); None is any number of samples."""
     wanted = f"(12, {samples or 'time'}) or (cases, 12, {samples or 'time'})"
     if len(shape) >= 2 and shape[-2] == 12 and shape[-1] > 0 and samples in (None, shape[-1]) and 0 not in shape:
         return

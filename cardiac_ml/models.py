@@ -1,66 +1,84 @@
-"""1-D networks from a few shared blocks, and the heartbeat classifier of tasks 1 and 2.
+# Copied out of the kit, this file needs leads.py beside it.
+"""1-D networks, what they learn from (losses) and what they must bear (augmentations).
 
-A signal (rows, channels, time) goes through the blocks as a picture of height 1, (rows, channels, 1, time), with the
-channels next to each other in memory: the same numbers as 1-D convolutions, up to three times faster on a CPU.
+    HeartbeatNet     tasks 1, 2   (rows, 187)         -> (rows, classes)      scores
+    ActivationNet    task 3       (cases, 12, 500) mV -> (cases, 2, 75)       ms: activation time and its spread
+    ActionPotentialNet, VoltageNet   task 4   (cases, 12, 500) mV -> (cases, 75, 500) mV: by physics; a black box
+
+Signals are (rows, channels, time) everywhere. A network keeps its arguments in ``config`` and its scaling, fitted on the
+training rows, in buffers, so that a saved one eats raw millivolts.
 """
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from cardiac_ml.files import DataError
+try:
+    from cardiac_ml.files import DataError
+    from cardiac_ml.leads import INDEPENDENT, LEADS, check_ecg, from_independent
+except ImportError:  # copied
+    from leads import INDEPENDENT, LEADS, DataError, check_ecg, from_independent
+
+EIGHT = [LEADS.index(name) for name in INDEPENDENT]  # the other four leads follow from these
+SAMPLES, POINTS = 500, 75
 
 
-def lift(x):
-    """(rows, channels, time) -> (rows, channels, 1, time), channels next to each other in memory where that pays."""
-    x = x.unsqueeze(2)
-    return x if x.device.type == "mps" else x.contiguous(memory_format=torch.channels_last)
+# ---- blocks ----
+
+class Conv1d(nn.Conv1d):
+    """nn.Conv1d with the channels next to each other in memory: the same numbers, 1.2 times as fast on a CPU."""
+
+    def forward(self, x):
+        if x.device.type != "cpu":
+            return super().forward(x)
+        x = x.unsqueeze(2).contiguous(memory_format=torch.channels_last)  # torch has this layout for pictures only
+        return functional.conv2d(x, self.weight.unsqueeze(2), self.bias, (1, *self.stride), (0, *self.padding)).squeeze(2)
+
+
+class BatchNorm1d(nn.BatchNorm2d):
+    """nn.BatchNorm1d that keeps this layout."""
+
+    def forward(self, x):
+        return super().forward(x.unsqueeze(2)).squeeze(2)
 
 
 def convolution(inputs, outputs, kernel=7, stride=1):
     """A convolution along time; no bias, since a normalisation follows."""
-    return nn.Conv2d(inputs, outputs, (1, kernel), (1, stride), (0, kernel // 2), bias=False)
-
-
-def mean_over_time(x):
-    """(rows, channels, 1, time) -> (rows, channels). The gradient of a sum needs no memory, that of ``mean`` does."""
-    return x.sum((2, 3)) / x.shape[3]
+    return Conv1d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
 
 
 class SqueezeExcite(nn.Module):
-    """Weigh each channel by what the whole signal shows: (rows, channels, 1, time) -> the same shape."""
+    """Weigh each channel by what the whole signal shows: (rows, channels, time) -> the same shape."""
 
-    def __init__(self, channels, smaller=8):
+    def __init__(self, channels, reduction=8):
         super().__init__()
-        self.gate = nn.Sequential(nn.Linear(channels, max(4, channels // smaller)), nn.ReLU(),
-                                  nn.Linear(max(4, channels // smaller), channels), nn.Sigmoid())
+        hidden = max(4, channels // reduction)
+        self.gate = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid())
 
     def forward(self, x):
-        return x * self.gate(mean_over_time(x))[:, :, None, None]
+        return x * self.gate(x.mean(2))[:, :, None]
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions and a way around them; ``stride`` 2 halves the time axis.
-
-    Takes (rows, channels, 1, time), or (rows, channels, time) and then answers in that shape.
-    """
+    """Two convolutions and a shortcut: (rows, inputs, time) -> (rows, outputs, time / stride)."""
 
     def __init__(self, inputs, outputs, stride=1, kernel=7, squeeze=False):
         super().__init__()
-        self.first, self.first_norm = convolution(inputs, outputs, kernel, stride), nn.BatchNorm2d(outputs)
-        self.second, self.second_norm = convolution(outputs, outputs, kernel), nn.BatchNorm2d(outputs)
+        self.first, self.first_norm = convolution(inputs, outputs, kernel, stride), BatchNorm1d(outputs)
+        self.second, self.second_norm = convolution(outputs, outputs, kernel), BatchNorm1d(outputs)
         self.squeeze = SqueezeExcite(outputs) if squeeze else nn.Identity()
         same = stride == 1 and inputs == outputs
-        self.around = nn.Identity() if same else nn.Sequential(
-            nn.AvgPool2d((1, stride), ceil_mode=True) if stride > 1 else nn.Identity(),
-            convolution(inputs, outputs, kernel=1), nn.BatchNorm2d(outputs))
+        self.shortcut = nn.Identity() if same else nn.Sequential(
+            nn.AvgPool1d(stride, ceil_mode=True) if stride > 1 else nn.Identity(),
+            convolution(inputs, outputs, kernel=1), BatchNorm1d(outputs))
 
     def forward(self, x):
-        if x.ndim == 3:
-            return self(lift(x)).squeeze(2)
         y = functional.silu(self.first_norm(self.first(x)))
         y = self.squeeze(self.second_norm(self.second(y)))
-        return functional.silu(y + self.around(x))
+        return functional.silu(y + self.shortcut(x))
 
+
+# ---- tasks 1 and 2 ----
 
 class HeartbeatNet(nn.Module):
     """Heartbeats (rows, 187) in 0..1, zero-padded -> scores (rows, classes); their softmax is the probability.
@@ -73,7 +91,7 @@ class HeartbeatNet(nn.Module):
         super().__init__()
         self.config = dict(classes=classes, width=width, depths=list(depths), kernel=kernel, squeeze=squeeze,
                            dropout=dropout)
-        layers = [convolution(3, width, 9, stride=2), nn.BatchNorm2d(width), nn.SiLU()]
+        layers = [convolution(3, width, 9, stride=2), BatchNorm1d(width), nn.SiLU()]
         before = width
         for group, depth in enumerate(depths):
             after = width * (group + 2) // 2
@@ -84,9 +102,8 @@ class HeartbeatNet(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * before, classes))
 
     def forward(self, beats):
-        features = self.body(lift(self.channels(beats)))
-        pooled = torch.cat([mean_over_time(features), features.amax((2, 3))], dim=1)
-        return self.head(pooled).float()
+        features = self.body(self.channels(beats))
+        return self.head(torch.cat([features.mean(2), features.amax(2)], dim=1)).float()
 
     @staticmethod
     def channels(beats):
@@ -110,3 +127,365 @@ def transfer(trained, model):
                         f"network with the configuration of the trained one: {getattr(trained, 'config', 'unknown')}.")
     model.load_state_dict(mine | common)
     return model
+
+
+class CrossEntropy:
+    """Loss of a classifier. Targets are class numbers, or probabilities (rows, classes) where rows were mixed.
+
+    ``class_weight``: one number a class; ``smoothing``: how much of each label is spread over all classes.
+    """
+
+    def __init__(self, class_weight=None, smoothing=0.0):
+        self.class_weight = None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32)
+        self.smoothing = smoothing
+
+    def __call__(self, scores, target):
+        weight = None if self.class_weight is None else self.class_weight.to(scores.device)
+        return functional.cross_entropy(scores, target, weight, reduction="none", label_smoothing=self.smoothing).mean()
+
+
+def class_weights(label, power=1.0, classes=0):
+    """(classes,) 1 on average over the rows; ``power`` 1 gives every class the same say, 0 every row."""
+    counts = np.bincount(label, minlength=classes)
+    weights = np.where(counts > 0, 1 / np.maximum(counts, 1), 0) ** power
+    return (weights / np.average(weights, weights=counts)).astype(np.float32)
+
+
+class AugmentBeats:
+    """Harmless changes of heartbeats (rows, 187) in 0..1, drawn anew for every minibatch: call it as ``fit`` does.
+
+    A beat a little longer or shorter, a bent amplitude scale, a slowly wandering baseline, noise. The padding stays
+    zero: where the signal ends is a part of what the row says.
+    """
+
+    def __init__(self, stretch=0.05, bend=0.2, wander=0.03, noise=0.01):
+        self.stretch, self.bend, self.wander, self.noise = stretch, bend, wander, noise
+
+    def __call__(self, beats, label, generator=None):
+        rows, samples = beats.shape
+
+        def normal(*shape):
+            return torch.randn(shape, generator=generator, device=beats.device)
+
+        place = torch.arange(samples, device=beats.device) / torch.exp(self.stretch * normal(rows, 1))
+        left = place.floor().clamp(max=samples - 1)
+        padded = functional.pad(beats, (0, 2))
+        low, high = padded.gather(1, left.long()), padded.gather(1, left.long() + 1)
+        inside = low > 0
+        beats = torch.where(high > 0, low.lerp(high, (place - left).clamp(0, 1)), low)
+        beats = beats.clamp(0, 1) ** torch.exp(self.bend * normal(rows, 1))
+        time = torch.linspace(0, 1, samples, device=beats.device)
+        beats = beats + self.wander * (normal(rows, 1) * time + normal(rows, 1) * torch.sin(
+            6.28 * (time * (0.5 + normal(rows, 1).abs()) + normal(rows, 1))))
+        return (beats + self.noise * normal(rows, samples)).clamp(min=1e-3) * inside, label
+
+
+# ---- task 3 ----
+
+class ActivationNet(nn.Module):
+    """(cases, 12, 500) mV -> (cases, 2, 75) ms: activation time and the spread (mean absolute error) it expects.
+
+    The time axis is halved five times; all of the 16 steps left, in order, go to the head: an activation time is a time on
+    the clock of the recording, which an average over time (as image classifiers end with) would throw away. The head
+    speaks in ``maps`` principal components of the training maps around their mean: neighbours activate together.
+    """
+
+    def __init__(self, width=48, maps=48, hidden=256, dropout=0.0):
+        super().__init__()
+        self.config = dict(width=width, maps=maps, hidden=hidden, dropout=dropout)
+        widths = [width, width, 2 * width, 2 * width, 4 * width]
+        self.body = nn.Sequential(
+            convolution(8, width, 11, stride=2), BatchNorm1d(width), nn.SiLU(),
+            *(ResidualBlock(a, b, stride=2) for a, b in zip(widths[:-1], widths[1:])),
+            convolution(widths[-1], 64, 1), BatchNorm1d(64), nn.SiLU())
+        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(64 * 16, hidden), nn.SiLU(),
+                                  nn.Dropout(dropout), nn.Linear(hidden, maps + POINTS))
+        self.register_buffer("lead_scale_mv", torch.ones(8, 1))
+        self.register_buffer("mean_map_ms", torch.full((POINTS,), 70.0))
+        self.register_buffer("main_maps_ms", torch.zeros(maps, POINTS))
+        self.register_buffer("spread_factor", torch.ones(()))
+
+    check_input = staticmethod(check_ecg)  # fit and predict call it before the network sees anything
+
+    def forward(self, ecg_mv):
+        return self.answer(self.features(ecg_mv))
+
+    def features(self, ecg_mv):
+        """What is seen in the ECG: (cases, 12, 500) mV -> (cases, 64, 16)."""
+        return self.body(ecg_mv[:, EIGHT] / self.lead_scale_mv)
+
+    def answer(self, features):
+        weights, spread = self.head(features).float().split([self.config["maps"], POINTS], dim=1)
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 would round 100 ms to a whole half
+            time_ms = self.mean_map_ms + weights @ self.main_maps_ms
+        spread_ms = 0.5 + 5 * functional.softplus(spread)
+        return torch.stack([time_ms, spread_ms * self.spread_factor], dim=1)
+
+    @torch.no_grad()
+    def fit_scaling(self, ecg_mv, activation_ms):
+        """Lead sizes, mean map and main variations from the training cases: (cases, 12, 500), (cases, 75)."""
+        known = np.isfinite(activation_ms)
+        if not known.any(axis=0).all():
+            raise DataError(f"recording points {np.flatnonzero(~known.any(axis=0)).tolist()[:5]} have no known activation "
+                            "time in any training case, so nothing can be learned of them. Train on more cases.")
+        self.lead_scale_mv.copy_(lead_sizes(ecg_mv))
+        mean = np.nanmean(activation_ms, axis=0)
+        centred = np.where(known, activation_ms - mean, 0)
+        _, size, maps = np.linalg.svd(centred, full_matrices=False)
+        count = min(len(size), self.config["maps"])
+        self.mean_map_ms.copy_(torch.as_tensor(mean))
+        self.main_maps_ms[:count] = torch.as_tensor(maps[:count] * size[:count, None] / np.sqrt(len(centred)))
+        return self
+
+
+def lead_sizes(ecg_mv):
+    """(8, 1) standard deviation of each independent lead over cases (cases, 12, 500) and time."""
+    return torch.as_tensor(np.asarray(ecg_mv)[:, EIGHT].std(axis=(0, 2)) + 1e-6)[:, None]
+
+
+def laplace_loss(output, target_ms):
+    """Negative log-likelihood of the error under a Laplace distribution whose size the network states; NaN left out."""
+    time_ms, spread_ms = output.unbind(1)
+    known = torch.isfinite(target_ms)
+    error = (time_ms - torch.where(known, target_ms, 0)).abs()
+    return ((error / spread_ms + spread_ms.log()) * known).sum() / known.sum().clamp(min=1)
+
+
+def masked_l1(output, target):
+    """Mean absolute error over the targets that are known; NaN is left out."""
+    known = torch.isfinite(target)
+    return ((output - torch.where(known, target, 0)).abs() * known).sum() / known.sum().clamp(min=1)
+
+
+def times_and_spreads(output):
+    """What ``predict`` gives of an ActivationNet, (cases, 2, 75), as (times_ms, spreads_ms), (cases, 75) each."""
+    if output.ndim != 3 or output.shape[1:] != (2, POINTS):
+        raise DataError(f"expected (cases, 2, {POINTS}), times and spreads in ms, found {output.shape}. A network that "
+                        "answers (cases, 75) states times only: use its output as it is.")
+    return output[:, 0], output[:, 1]
+
+
+def calibrate_spread(model, output, activation_ms, level=0.9):
+    """Stretch the spreads that ``model`` states by one factor, so that ``level`` of these labels lie in their interval.
+
+    output (cases, 2, 75) is what it predicts for validation cases, activation_ms (cases, 75) the truth there.
+    """
+    time_ms, spread_ms = times_and_spreads(output)
+    half_widths = np.abs(time_ms - activation_ms) / (-np.log(1 - level) * spread_ms)
+    if not np.isfinite(half_widths).any():
+        raise DataError("no activation time of the validation cases is known: there is nothing to calibrate spreads on.")
+    model.spread_factor.mul_(float(np.nanquantile(half_widths, level)))
+    return model
+
+
+# ---- task 4 ----
+
+class VoltageNet(nn.Module):
+    """(cases, 12, 500) mV -> (cases, 75, 500) mV: a U-Net over time.
+
+    Four neighbouring milliseconds are folded into the channels, so that the network works on 128 steps and still answers
+    for each millisecond. On the way down each level halves the time axis and sees twice as far, until 16 steps hold the
+    whole beat; there a dense layer lets every moment see every other one. On the way up the details come back.
+    """
+
+    def __init__(self, widths=(96, 128, 160, 192), fold=4):
+        super().__init__()
+        self.config = dict(widths=list(widths), fold=fold)
+        self.stem = ResidualBlock(8 * fold, widths[0])
+        self.down = nn.ModuleList(ResidualBlock(a, b, stride=2) for a, b in zip(widths[:-1], widths[1:]))
+        self.mix = TimeMixer(widths[-1], 512 // fold // 2 ** len(self.down))
+        self.up = nn.ModuleList(ResidualBlock(a + b, b) for a, b in zip(widths[:0:-1], widths[-2::-1]))
+        self.last = Conv1d(widths[0], POINTS * fold, 3, padding=1)
+        self.register_buffer("lead_scale_mv", torch.ones(8, 1))
+        self.register_buffer("mean_trace_mv", torch.full((POINTS, SAMPLES), -27.0))
+
+    check_input = staticmethod(check_ecg)
+
+    def forward(self, ecg_mv):
+        fold = self.config["fold"]
+        x = functional.pad(ecg_mv[:, EIGHT] / self.lead_scale_mv, (0, 512 - SAMPLES), mode="replicate")
+        x = x.unflatten(2, (-1, fold)).transpose(2, 3).flatten(1, 2)  # (rows, 8 x fold, 512 / fold)
+        levels = [self.stem(x)]
+        for down in self.down:
+            levels.append(down(levels[-1]))
+        x = self.mix(levels.pop())
+        for up in self.up:
+            x = up(torch.cat([x.repeat_interleave(2, dim=2), levels.pop()], dim=1))
+        y = self.last(x).float().unflatten(1, (POINTS, fold)).transpose(2, 3).flatten(2)
+        voltage_mv = self.mean_trace_mv + 50 * y[..., :SAMPLES]
+        return voltage_mv if self.training else voltage_mv.clamp(-120, 80)  # no cell of the heart leaves this range
+
+    @torch.no_grad()
+    def fit_scaling(self, ecg_mv, voltage_mv):
+        """Lead sizes and the mean trace of each point from the training cases."""
+        self.lead_scale_mv.copy_(lead_sizes(ecg_mv))
+        self.mean_trace_mv.copy_(torch.as_tensor(np.mean(voltage_mv, axis=0)))
+        return self
+
+
+class TimeMixer(nn.Module):
+    """Every moment sees every other one: a dense layer along time, added to what was there."""
+
+    def __init__(self, channels, steps):
+        super().__init__()
+        self.norm, self.time = BatchNorm1d(channels), nn.Linear(steps, steps)
+        self.channels = convolution(channels, channels, 1)
+
+    def forward(self, x):
+        return x + self.channels(functional.silu(self.time(self.norm(x))))
+
+
+class ActionPotentialNet(nn.Module):
+    """(cases, 12, 500) mV -> (cases, 75, 500) mV by way of physics: when each point activates, for how long, in what shape.
+
+    A voltage is drawn as an action potential: a mean shape and ``shapes`` variations of it (principal components of the
+    training traces, lined up at their upstrokes), stretched to the point's duration and moved to its activation time. So
+    upstrokes stay sharp, and ``timing``, an ActivationNet, is the answer of task 3. Drawing can be differentiated: the
+    network learns from voltages alone, as ``voltage_loss`` compares them.
+    """
+    STEADY_MS = 40  # this long after the upstroke nothing is stretched
+    BEFORE_MS, AFTER_MS, STEP_MS = 20, 600, 0.5  # what a shape spans
+
+    def __init__(self, shapes=8, maps=24, hidden=128, timing=None):
+        super().__init__()
+        self.config = dict(shapes=shapes, maps=maps, hidden=hidden, timing=timing)
+        self.timing = ActivationNet(**(timing or {}))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 16, hidden), nn.SiLU(), nn.Linear(hidden, maps))
+        samples = round((self.BEFORE_MS + self.AFTER_MS) / self.STEP_MS)
+        self.register_buffer("shapes_mv", torch.zeros(shapes + 1, samples))  # the mean first
+        self.register_buffer("usual_duration_ms", torch.tensor(300.0))
+        self.register_buffer("mean_map", torch.zeros(POINTS * (shapes + 1)))  # log duration ratio, weights of the shapes
+        self.register_buffer("main_maps", torch.zeros(maps, POINTS * (shapes + 1)))
+
+    check_input = staticmethod(check_ecg)
+
+    def forward(self, ecg_mv):
+        features = self.timing.features(ecg_mv)
+        timing, weights = self.timing.answer(features), self.head(features).float()
+        with torch.autocast(ecg_mv.device.type, enabled=False):
+            values = (self.mean_map + weights @ self.main_maps).unflatten(1, (-1, POINTS))  # (cases, 1 + shapes, 75)
+            voltage_mv = self.draw(timing[:, 0], self.usual_duration_ms * values[:, 0].clamp(-1, 1).exp(), values[:, 1:])
+        return torch.cat([voltage_mv, timing.transpose(1, 2)], dim=2) if self.training else voltage_mv
+
+    def draw(self, time_ms, duration_ms, weights):
+        """Action potentials: (cases, 75) ms, (cases, 75) ms, (cases, shapes, 75) -> (cases, 75, 500) mV."""
+        curves = self.shapes_mv[0] + weights.transpose(1, 2) @ self.shapes_mv[1:]  # (cases, 75, samples)
+        since = torch.arange(SAMPLES, device=time_ms.device) - time_ms[:, :, None]
+        rate = (self.usual_duration_ms - self.STEADY_MS) / (duration_ms - self.STEADY_MS).clamp(min=20)
+        since = since.clamp(max=self.STEADY_MS) + (since - self.STEADY_MS).clamp(min=0) * rate[:, :, None]
+        place = ((since + self.BEFORE_MS) / self.STEP_MS).clamp(0, curves.shape[2] - 1.001)
+        left = place.floor().long()
+        low, high = curves.gather(2, left), curves.gather(2, left + 1)
+        return low + (high - low) * (place - left)
+
+    @torch.no_grad()
+    def fit_scaling(self, ecg_mv, voltage_mv, activation_ms, duration_ms, seed=0):
+        """Shapes and main maps from the training cases; activation_ms and duration_ms (APD90) are (cases, 75), NaN left out."""
+        self.timing.fit_scaling(ecg_mv, activation_ms)
+        shapes = self.config["shapes"]
+        usual = float(np.nanmedian(duration_ms))
+        known = np.argwhere(np.isfinite(activation_ms) & np.isfinite(duration_ms))
+        case, point = known.T
+        rows = np.random.default_rng(seed).permutation(len(known))[:4000]
+        lined_up = self._lined_up(voltage_mv, activation_ms, duration_ms, case[rows], point[rows], usual)
+        mean = lined_up.mean(axis=0)
+        _, size, main = np.linalg.svd(lined_up - mean, full_matrices=False)
+        main = main[:shapes] * size[:shapes, None] / np.sqrt(len(rows))  # a weight of 1 is usual
+        values = np.full((len(voltage_mv), shapes + 1, POINTS), np.nan, np.float32)
+        values[case, 0, point] = np.log(duration_ms[case, point] / usual)
+        for first in range(0, len(known), 20000):
+            part = slice(first, first + 20000)
+            lined_up = self._lined_up(voltage_mv, activation_ms, duration_ms, case[part], point[part], usual)
+            values[case[part], 1:, point[part]] = (lined_up - mean) @ np.linalg.pinv(main)
+        values = values.reshape(len(values), -1)
+        mean_map = np.nan_to_num(np.nanmean(values, axis=0))
+        importance = np.repeat([100.0, *np.abs(main).mean(axis=1)], POINTS)  # mV that a change by 1 makes, roughly
+        _, size, maps = np.linalg.svd(np.nan_to_num(values - mean_map) * importance, full_matrices=False)
+        count = min(len(size), self.config["maps"])
+        self.shapes_mv.copy_(torch.as_tensor(np.vstack([mean, main])))
+        self.usual_duration_ms.fill_(usual)
+        self.mean_map.copy_(torch.as_tensor(mean_map))
+        self.main_maps[:count] = torch.as_tensor(maps[:count] * size[:count, None] / np.sqrt(len(values)) / importance)
+        return self
+
+    def _lined_up(self, voltage_mv, activation_ms, duration_ms, case, point, usual):
+        """Traces (n, samples) of these cases and points, their upstrokes at 0 and their durations as usual."""
+        since = np.arange(-self.BEFORE_MS, self.AFTER_MS, self.STEP_MS)
+        rate = (duration_ms[case, point] - self.STEADY_MS) / (usual - self.STEADY_MS)
+        at = np.minimum(since, self.STEADY_MS) + np.maximum(since - self.STEADY_MS, 0) * rate[:, None]
+        at = np.clip(at + activation_ms[case, point][:, None], 0, SAMPLES - 1.001)  # beyond the recording: its ends
+        left = at.astype(int)
+        traces = np.asarray(voltage_mv[case, point])
+        low, high = (np.take_along_axis(traces, place, axis=1) for place in (left, left + 1))
+        return low + (high - low) * (at - left)
+
+
+def voltage_loss(output, target_mv):
+    """Mean absolute error (mV); of an ActionPotentialNet in training also how well it states time and spread of upstrokes."""
+    loss = functional.l1_loss(output[..., :SAMPLES], target_mv)
+    if output.shape[-1] == SAMPLES:
+        return loss
+    above = target_mv > 0
+    first = above.int().argmax(dim=2, keepdim=True).clamp(min=1)  # its own first sample above 0 mV, and the one before
+    high, low = target_mv.gather(2, first)[..., 0], target_mv.gather(2, first - 1)[..., 0]
+    time_ms = first[..., 0] - high / (high - low).clamp(min=1e-3)
+    time_ms = torch.where(above.any(dim=2) & ~above[..., 0], time_ms, torch.where(above[..., 0], 0.0, torch.nan))
+    return loss + 0.2 * laplace_loss(output[..., SAMPLES:].transpose(1, 2), time_ms)
+
+
+class Template:
+    """The simplest model of a voltage: one average action potential, moved to where each point activates."""
+
+    def __init__(self, before_ms=20, after_ms=500):
+        self.since_ms = np.arange(-before_ms, after_ms)
+
+    def fit(self, voltage_mv, activation_ms):
+        """Average the traces (cases, 75, time) after lining up their upstrokes, each sample over the traces that have it."""
+        length = voltage_mv.shape[-1]
+        total, count = np.zeros(len(self.since_ms)), np.zeros(len(self.since_ms))
+        for traces, onsets in zip(voltage_mv, activation_ms):
+            for trace, onset in zip(traces[np.isfinite(onsets)], onsets[np.isfinite(onsets)]):
+                at = self.since_ms + onset
+                seen = (at >= 0) & (at <= length - 1)
+                total[seen] += np.interp(at[seen], np.arange(length), trace)
+                count[seen] += 1
+        self.shape_mv = np.interp(self.since_ms, self.since_ms[count > 0], (total / np.maximum(count, 1))[count > 0])
+        return self
+
+    def predict(self, activation_ms, length=500):
+        """The template at each activation time: (cases, 75) ms -> (cases, 75, length) mV."""
+        since = np.arange(length) - np.asarray(activation_ms)[..., None]
+        return np.interp(since, self.since_ms, self.shape_mv).astype(np.float32)
+
+
+# ---- tasks 3 and 4: harmless changes of a recording, drawn anew for every minibatch ----
+
+class Augment:
+    """Changes that a real recording could have: another onset, gain, noise, electrode place, a lead fallen off.
+
+    Called with (ecg_mv (n, 12, 500), target, generator), as ``fit`` does. A later onset moves the answer with the ECG:
+    times grow by the shift, voltages move along the time axis.
+    """
+
+    def __init__(self, shift_ms=8, gain=0.2, lead_gain=0.05, mix=0.05, noise_mv=0.01, drop=0.05):
+        self.shift_ms, self.gain, self.lead_gain = shift_ms, gain, lead_gain
+        self.mix, self.noise_mv, self.drop = mix, noise_mv, drop
+
+    def __call__(self, ecg_mv, target, generator=None):
+        n, device = len(ecg_mv), ecg_mv.device
+        normal = lambda *size: torch.randn(size, generator=generator, device=device)
+        uniform = lambda *size: torch.rand(size, generator=generator, device=device)
+        shift = (uniform(n) * (2 * self.shift_ms + 1)).long() - self.shift_ms
+        ecg_mv = shifted(ecg_mv, shift)
+        target = target + shift[:, None] if target.ndim == 2 else shifted(target, shift)
+        eight = ecg_mv[:, EIGHT] * (1 + self.gain * normal(n, 1, 1)) * (1 + self.lead_gain * normal(n, 8, 1))
+        eight = eight + self.mix * normal(n, 8, 8) @ eight  # a displaced electrode sees a bit of the other leads
+        eight = eight * (uniform(n, 8, 1) > self.drop * (uniform(n, 1, 1) < 0.5)) + self.noise_mv * normal(n, 8, SAMPLES)
+        return from_independent(eight), target
+
+
+def shifted(signal, shift):
+    """Each case (n, channels, time) moved later by its own number of samples; the ends are held: copied edge values."""
+    time = torch.arange(signal.shape[-1], device=signal.device) - shift[:, None]
+    index = time.clamp(0, signal.shape[-1] - 1)[:, None, :].expand(signal.shape)
+    return signal.gather(2, index)

@@ -1,15 +1,52 @@
+"""Exercises: lenient to how an answer is written, strict to what it says, and never a traceback."""
 import numpy as np
 import pytest
 
-from cardiac_ml.exercises import check
+from cardiac_ml.exercises import COMPUTED, FIXED, check
 
 
-@pytest.mark.parametrize("answer, right, said", [
-    (..., 3, "Not answered yet"), (3, 3, "Right!"), (3.01, 3, "Right!"), (4, 3, "Not yet. Count"),
-    (" v1 ", "V1", "Right!"), ({"I", "II"}, {"II", "I"}, "Right!"), (["I"], {"II", "I"}, "Not yet"),
-    (np.array([1.0, 2.0]), [1, 2], "Right!"), ([1, 2, 3], [1, 2], "Not yet"), (7, lambda a: a > 5, "Right!"),
-    ("x", lambda a: a > 5, "TypeError"), (None, 3, "Not yet"),
+def said(capsys, *given, **context):
+    check(*given, **context)
+    return capsys.readouterr().out.split()[0].strip("!.")
+
+
+@pytest.mark.parametrize("exercise, right, wrong", [
+    ("task1.2", ["down", " Down ", '"DOWN"'], ["up", 0.5, None]),
+    ("task2.1", [8 / 11, "0.727", 0.73, "72.7 %", 72.7], [0.8, 8 / 14, 0, "many"]),
+    ("task2.3", ["a", "(A)", "a)"], ["b", "abc"]),
+    ("task3.1", ["aVR", "avr"], ["aVL", "I"]),
+    ("task4.2", [0.22, "0,22", 110 / 500], [110, 0.0, 31]),
 ])
-def test_an_answer_gets_an_answer(capsys, answer, right, said):
-    check(answer, right, hint="Count again.")
-    assert said in capsys.readouterr().out
+def test_fixed_answers(capsys, exercise, right, wrong):
+    assert [said(capsys, exercise, answer) for answer in right] == ["Right"] * len(right)
+    assert [said(capsys, exercise, answer) for answer in wrong] == ["Not"] * len(wrong)
+    assert said(capsys, exercise, ...) == "Not" and exercise in FIXED
+
+
+def test_answers_that_depend_on_the_data(capsys):
+    truth, prediction = np.array([0, 1, 1, 1]), np.eye(2)[[0, 1, 0, 1]]
+    for answer, word in ((2 / 3, "Right"), ("66.7%", "Right"), (66.7, "Right"), (0.9, "Not"), (17, "Not"), ([1, 2], "Not")):
+        assert said(capsys, "task1.1", answer, truth=truth, prediction=prediction) == word
+    for answer, word in ((0.81, "Right"), (0.8, "Not"), (17, "Not"), ("0.9", "Not")):
+        assert said(capsys, "task1.3", answer, before=0.8) == word
+    assert said(capsys, "task3.2", "FUSION", by_kind={"normal": 2.0, "fusion": 5.0}) == "Right"
+    traces = np.cumsum(np.random.default_rng(0).normal(size=(2, 75, 500)), axis=2)
+    predicted = traces + 0.5
+    change = np.abs(np.roll(predicted, 1, axis=2) - traces).mean() - 0.5
+    assert said(capsys, "task4.1", change, truth=traces, predicted=predicted) == "Right"
+    assert said(capsys, "task4.1", 0.0, truth=traces, predicted=predicted) == "Not"
+
+
+def test_direct_comparison(capsys):
+    for answer, right, word in (("I", "i", "Right"), ([1, 2], {2, 1}, "Right"), (["plain", "cured"], ["Plain", "cured"], "Right"),
+                                (3.0, 2, "Not"), ("0.9", 0.9, "Right"), ("x", lambda a: 1 / 0, "Not"), (None, 0.9, "Not")):
+        assert said(capsys, answer, right, "a hint") == word
+    check("wrong", "right", "look again")
+    assert "look again" in capsys.readouterr().out
+    check(..., "right")
+    assert "three dots" in capsys.readouterr().out
+
+
+def test_no_answer_stands_in_the_file():
+    assert all(len(digits) == 10 and int(digits, 16) for hashes, _ in FIXED.values() for digits in hashes)
+    assert all(callable(function) and hint for function, _, hint in COMPUTED.values())

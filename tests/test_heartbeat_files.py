@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from tiny import made_heartbeat_files, made_rows, message, unwritable
 
-from cardiac_ml import heartbeat_files
-from cardiac_ml.heartbeat_files import Source, parse_rows, write_rows
+from cardiac_ml import heartbeats
+from cardiac_ml.heartbeats import Source, parse_rows, write_rows
 from cardiac_ml.heartbeats import load_mitbih, load_ptb
 
 
@@ -54,21 +54,34 @@ def test_files_are_written_to_the_letter_of_the_published_ones(tmp_path):
 
 def test_the_second_load_does_not_read_the_csv(folder, monkeypatch):
     first, _ = load_mitbih(folder)
-    monkeypatch.setattr(heartbeat_files, "parse_rows", lambda *_: pytest.fail("the CSV was read again"))
+    monkeypatch.setattr(heartbeats, "parse_rows", lambda *_: pytest.fail("the CSV was read again"))
     again, _ = load_mitbih(folder)
     assert np.array_equal(again.beats, first.beats) and type(again.beats) is np.ndarray
 
 
-def test_a_changed_file_is_read_again_and_its_old_copy_goes(folder):
+@pytest.fixture
+def copies(tmp_path, monkeypatch):
+    """The folder of the fast copies."""
+    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "heartbeats"
+
+
+def test_a_changed_file_is_read_again_and_its_old_copy_goes(folder, copies):
     load_mitbih(folder)
-    (folder / "mitbih_train.csv.my-notes.npy").touch()
+    (copies / "my-notes.npy").touch()
     with_cell(folder, 3, 10, "0.125")
     assert load_mitbih(folder)[0].beats[2, 9] == 0.125
-    assert len(list(folder.glob("mitbih_train.csv.*.npy"))) == 2, "the new copy and the notes"
+    assert len(list(copies.iterdir())) == 3 and sorted(folder.glob("*.npy")) == [], "two copies and the notes"
     state = (folder / "mitbih_train.csv").stat()
     with_cell(folder, 3, 10, "7.125")  # the same size, and only its time differs
     os.utime(folder / "mitbih_train.csv", ns=(state.st_atime_ns, state.st_mtime_ns + 1))
     assert "line 3 has 7.125" in message(load_mitbih, folder)
+
+
+def flip_a_bit(copy):
+    content = bytearray(copy.read_bytes())
+    content[-1000] ^= 4
+    copy.write_bytes(content)
 
 
 @pytest.mark.parametrize("damage", [
@@ -76,22 +89,14 @@ def test_a_changed_file_is_read_again_and_its_old_copy_goes(folder):
     lambda copy: copy.write_bytes(b""),
     lambda copy: np.save(copy, np.zeros((3, 5))),
     lambda copy: np.save(copy, np.array([{}]), allow_pickle=True),
+    flip_a_bit,
 ])
-def test_a_damaged_copy_is_made_again(folder, damage):
+def test_a_damaged_copy_is_made_again(folder, copies, damage):
     first, _ = load_mitbih(folder)
-    copy, = folder.glob("mitbih_train.csv.*.npy")
+    copy, = copies.glob("mitbih_train*.npy")
     damage(copy)
     assert np.array_equal(load_mitbih(folder)[0].beats, first.beats)
     assert np.load(copy).shape == (40, 188)
-
-
-def test_the_copy_goes_to_the_cache_where_the_folder_is_read_only(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
-    unwritable(monkeypatch, folder)
-    first, _ = load_mitbih(folder)
-    assert not list(folder.glob("*.npy")) and len(list((tmp_path / "cache" / "heartbeats").glob("*.npy"))) == 2
-    monkeypatch.setattr(heartbeat_files, "parse_rows", lambda *_: pytest.fail("the CSV was read again"))
-    assert np.array_equal(load_mitbih(folder)[0].beats, first.beats)
 
 
 def test_a_full_disk_warns_and_the_data_is_there(folder, tmp_path, monkeypatch):
@@ -122,6 +127,13 @@ def test_a_bad_cell_is_named(folder, column, text, expected):
     assert f"{folder / 'mitbih_train.csv'}: {expected}" in said and not list(folder.glob("mitbih_train*.npy"))
 
 
+@pytest.mark.parametrize("content, words", [(b"0.5;0.5;1\n", "separated by semicolons"), (b"<!doctype html>", "a web page"),
+                                            (b"PK\x03\x04\0\0", "binary")])
+def test_other_kinds_of_files_get_their_own_words(folder, content, words):
+    (folder / "mitbih_train.csv").write_bytes(content)
+    assert f"the file is {words}" in message(load_mitbih, folder)
+
+
 def test_a_truncated_line_is_named(folder):
     text = (folder / "mitbih_test.csv").read_text()
     (folder / "mitbih_test.csv").write_text(text[:-2000])
@@ -139,7 +151,7 @@ def test_other_columns_are_named(folder):
     (folder / "mitbih_train.csv").write_text("\n".join(lines))
     assert "line 1 has 187 columns, expected 188" in message(load_mitbih, folder)
     (folder / "mitbih_train.csv").write_text("\n".join(line.replace(",", ";") for line in lines))
-    assert "line 1 has 1 columns" in message(load_mitbih, folder)
+    assert "separated by semicolons" in message(load_mitbih, folder)
 
 
 def test_a_header_is_named(folder):
@@ -160,7 +172,7 @@ def test_an_empty_file_is_named(folder):
 
 def test_something_that_is_no_csv_is_refused(folder):
     (folder / "ptbdb_normal.csv").write_bytes(bytes(range(256)) * 50)
-    assert "ptbdb_normal.csv: line 1 has" in message(load_ptb, folder)
+    assert "ptbdb_normal.csv: the file is binary" in message(load_ptb, folder)
 
 
 def test_swapped_files_are_noticed(folder):

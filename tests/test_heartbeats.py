@@ -12,8 +12,8 @@ from tiny import made_heartbeat_files, made_rows, message, unwritable
 
 from cardiac_ml import heartbeats
 from cardiac_ml.files import DataError
-from cardiac_ml.heartbeats import (DS1, DS2, PACED, Heartbeats, beat_lengths, join, load_mitbih, load_ptb,
-                                   patient_folds, split_by_patient, split_stratified)
+from cardiac_ml.heartbeats import (DS1, DS2, PACED, Heartbeats, beat_lengths, concatenate, load_mitbih, load_ptb,
+                                   patient_folds, simulate, split_by_patient, split_random)
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def no_real_data(tmp_path, monkeypatch):
     monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
     calls = []
 
-    def simulate_heartbeats(hearts=4, seed=0, workers=None, **rows):
+    def simulate_heartbeats(hearts=64, seed=0, workers=None, **rows):
         calls.append(hearts)
-        pairs = heartbeats.PAIRS["ptb"] | heartbeats.PAIRS["mitbih"]
+        pairs = heartbeats.CLASSES_IN
         made = {name: made_rows(20, labels, seed) for name, labels in pairs.items()}
         return {name: (rows, pd.DataFrame({"patient": np.arange(20) % hearts, "rr_before_ms": 800.0}))
                 for name, rows in made.items()}
@@ -70,7 +70,7 @@ def test_compressed_files_read_the_same(folder, tmp_path):
     for place in (packed, zipped, zipped / "archive.zip"):
         assert np.array_equal(load_mitbih(place)[0].beats, whole.beats)
         assert len(load_ptb(place)) == 80
-    assert sorted(path.suffix for path in zipped.iterdir()) == [".npy"] * 4 + [".zip"], "nothing was unpacked"
+    assert sorted(path.suffix for path in zipped.iterdir()) == [".zip"], "nothing was unpacked"
 
 
 def test_files_are_found_in_the_working_folder_and_by_name(folder, tmp_path, monkeypatch):
@@ -79,6 +79,17 @@ def test_files_are_found_in_the_working_folder_and_by_name(folder, tmp_path, mon
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.setenv("CARDIAC_ML_DATA", str(tmp_path))
     assert str(folder) in load_ptb().source
+
+
+def test_only_files_as_long_as_the_published_ones_are_called_kaggles(folder, monkeypatch):
+    assert "40 of the published 4046 rows of ptbdb_normal.csv" in load_ptb(folder).source
+    monkeypatch.setattr(heartbeats, "PUBLISHED_ROWS", {"ptbdb_normal": 40, "ptbdb_abnormal": 40})
+    assert load_ptb(folder).source == f"Kaggle's heartbeat files, as found in {folder}"
+
+
+def test_a_number_of_virtual_hearts_is_not_ignored_in_silence(folder, capsys):
+    load_ptb(folder, hearts=4)
+    assert "hearts=4 is for virtual heartbeats" in capsys.readouterr().out
 
 
 def test_a_subset_is_a_dataset(folder):
@@ -99,10 +110,10 @@ def test_the_card_says_what_is_there(folder):
 
 def test_datasets_of_the_same_classes_join(folder):
     train, test = load_mitbih(folder)
-    both = join(train, test)
+    both = concatenate(train, test)
     assert len(both) == 80 and both.table["file"].iloc[-1] == "mitbih_test"
     assert np.array_equal(both.beats[40:], test.beats)
-    assert "different classes" in message(join, train, load_ptb(folder))
+    assert "different classes" in message(concatenate, train, load_ptb(folder))
 
 
 def test_beat_lengths_leave_out_the_padding():
@@ -141,39 +152,51 @@ def labelled(label, patient=None) -> Heartbeats:
     return Heartbeats(np.zeros((len(label), 187), np.float32), label, ("N", "S", "V", "F", "Q"), table, "made")
 
 
-def test_stratified_split_keeps_the_share_of_each_class():
+def test_random_split_keeps_the_share_of_each_class():
     label = np.repeat([0, 1, 2, 3], [1000, 50, 5, 1])
-    kept, held_out = split_stratified(labelled(label), 0.2, seed=3)
-    assert list(np.bincount(label[held_out])) == [200, 10, 1] and 1055 in kept
-    assert np.array_equal(np.sort(np.append(kept, held_out)), np.arange(1056))
-    assert np.array_equal(held_out, split_stratified(label, 0.2, seed=3)[1])
-    assert not np.array_equal(held_out, split_stratified(label, 0.2, seed=4)[1])
-    assert "between 0 and 1" in message(split_stratified, label, 1.0)
+    train, valid, test = split_random(labelled(label), 0.1, 0.2, seed=3)
+    assert list(np.bincount(label[test])) == [200, 10, 1] and list(np.bincount(label[valid])) == [100, 5, 1] and 1055 in train
+    assert np.array_equal(np.sort(np.concatenate([train, valid, test])), np.arange(1056))
+    assert np.array_equal(test, split_random(label, 0.1, 0.2, seed=3).test)
+    assert not np.array_equal(test, split_random(label, 0.1, 0.2, seed=4).test)
+    assert len(split_random(label, valid=0.1, test=0).test) == 0
+    assert "between 0 and 1" in message(split_random, label, 0.1, 1.0)
 
 
 def test_split_of_mitbih_patients_is_the_usual_one():
     patient = np.repeat(DS1 + DS2 + PACED, 2)
-    kept, held_out = split_by_patient(labelled(np.zeros(96, int), patient))
-    assert set(patient[kept]) == set(DS1) and set(patient[held_out]) == set(DS2)
+    train, valid, test = split_by_patient(labelled(np.zeros(96, int), patient))
+    assert set(patient[train]) | set(patient[valid]) == set(DS1) and set(patient[test]) == set(DS2) and len(valid) > 1
     assert len(DS1) == len(DS2) == 22 and not set(DS1 + DS2) & set(PACED) and len(set(DS1 + DS2 + PACED)) == 48
-    kept, held_out = split_by_patient(pd.DataFrame({"patient": patient}), held_out=[100, 103])
-    assert set(patient[held_out]) == {100, 103} and len(set(patient[kept])) == 46
+    train, valid, test = split_by_patient(pd.DataFrame({"patient": patient}), test=[100, 103], valid=())
+    assert set(patient[test]) == {100, 103} and len(set(patient[train])) == 46 and not len(valid)
 
 
 def test_split_of_virtual_patients_is_random_and_whole():
     patient = np.arange(200) % 20
-    kept, held_out = split_by_patient(labelled(np.zeros(200, int), patient), fraction=0.25, seed=1)
-    assert len(set(patient[held_out])) == 5 and not set(patient[kept]) & set(patient[held_out])
-    assert len(kept) + len(held_out) == 200
-    assert not np.array_equal(held_out, split_by_patient(pd.DataFrame({"patient": patient}), fraction=0.25, seed=2)[1])
+    parts = split_by_patient(labelled(np.zeros(200, int), patient), test=0.25, valid=0.1, seed=1)
+    people = [set(patient[part]) for part in parts]
+    assert [len(side) for side in people] == [13, 2, 5] and sum(map(len, parts)) == 200 and len(set.union(*people)) == 20
+    other = split_by_patient(pd.DataFrame({"patient": patient}), test=0.25, seed=2)
+    assert not np.array_equal(parts.test, other.test)
+
+
+def test_two_files_become_three_sets_of_different_patients(capsys):
+    ten, usual = np.arange(100) % 10, np.repeat(DS1 + DS2, 2)
+    for one, two in ((ten, ten + 10), (usual, usual)):
+        sets = heartbeats.held_out_patients(labelled(np.zeros(len(one), int), one), labelled(np.zeros(len(two), int), two))
+        people = [set(part.table["patient"]) for part in sets]
+        assert all(people) and not people[0] & people[1] and not people[2] & (people[0] | people[1])
+    train, valid, test = heartbeats.held_out_patients(labelled(np.zeros(50, int)), labelled(np.zeros(9, int)))
+    assert (len(train), len(valid), len(test)) == (42, 8, 9) and "same patients" in capsys.readouterr().out
 
 
 def test_patient_splits_refuse_what_they_cannot_do():
     assert "rebuild-heartbeats" in message(split_by_patient, labelled([0, 1]))
     only_ds1 = labelled(np.zeros(4, int), np.array([101, 106, 101, 106]))
     assert "One side of the split is empty: the patients here are 101, 106" in message(split_by_patient, only_ds1)
-    with pytest.raises(DataError, match="both kept and held out"):
-        split_by_patient(only_ds1, held_out=[101], kept=[101, 106])
+    assert "both in valid and in test" in message(split_by_patient, only_ds1, [101], [101])
+    assert "a share between 0 and 1, found 3" in message(split_by_patient, labelled(np.zeros(4, int), np.arange(4)), 3)
     assert "9 folds of 2 patients" in message(patient_folds, only_ds1, 9)
 
 
@@ -181,8 +204,8 @@ def test_folds_hold_out_every_patient_once_and_a_person_whole():
     patient = np.repeat([201, 202, 203, 205, 207, 208], 20)
     ds = labelled(np.tile(np.repeat([0, 1], 10), 6), patient)
     folds = patient_folds(ds, 3, seed=0)
-    assert np.array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(120))
-    for train, test in folds:
+    assert np.array_equal(np.sort(np.concatenate([test for _, _, test in folds])), np.arange(120))
+    for train, _, test in folds:
         assert not set(patient[train]) & set(patient[test])
         assert (201 in patient[test]) == (202 in patient[test]), "two records of one man"
 
@@ -198,38 +221,39 @@ def test_virtual_beats_stand_in_and_say_so(no_real_data, capsys, tmp_path):
     train, test = load_mitbih()
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and "virtual" in said and "ecg_dataset" in said
-    assert "virtual" in train.source and list(train.table["patient"][:5]) == [0, 1, 2, 3, 0]
+    assert "virtual" in train.source and list(train.table["patient"][:5]) == [0, 1, 2, 3, 4]
     assert train.table["rr_before_ms"].eq(800).all() and len(load_ptb()) == 40
-    assert no_real_data.calls == [4], "simulated once for all"
-    load_mitbih(virtual_hearts=2)
-    assert no_real_data.calls == [4, 2]
+    assert no_real_data.calls == [64], "simulated once for all"
+    load_mitbih(hearts=2)
+    assert no_real_data.calls == [64, 2]
 
 
-def test_virtual_beats_are_made_once_more_when_the_simulator_changes(no_real_data, tmp_path, monkeypatch):
-    first = heartbeats.virtual_folder()
-    monkeypatch.setattr(heartbeats, "__file__", str(tmp_path / "elsewhere" / "heartbeats.py"))
-    assert heartbeats.virtual_folder() != first and len(no_real_data.calls) == 2
+def test_virtual_beats_are_made_once_more_when_the_simulator_changes(no_real_data, monkeypatch):
+    first = simulate()
+    assert simulate() == first and len(no_real_data.calls) == 1
+    monkeypatch.setattr(heartbeats, "code_fingerprint", lambda *_: "other")
+    assert simulate() != first and len(no_real_data.calls) == 2 and not first.exists(), "the old ones are swept"
 
 
 def test_virtual_files_keep_saying_that_they_are_virtual(no_real_data):
-    assert "virtual" in load_ptb(heartbeats.virtual_folder()).source
+    assert "virtual" in load_ptb(simulate()).source
 
 
 def test_virtual_files_are_written_where_wanted_but_not_over_others(no_real_data, tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "new"):
-        assert heartbeats.write_virtual(tmp_path / name, hearts=3, seed=5, workers=1) == tmp_path / name
+        assert simulate(hearts=3, seed=5, out=tmp_path / name, workers=1) == tmp_path / name
         train, _ = load_mitbih(tmp_path / name)
         assert "virtual" in train.source and train.table["patient"].nunique() == 3
         assert np.array_equal(train.beats, made_rows(20, (0, 1, 2, 3, 4), 5)[:, :187])
-    assert "already holds something" in message(heartbeats.write_virtual, tmp_path / "new")
+    assert "holds data, which is never overwritten" in message(simulate, out=tmp_path / "new")
     assert no_real_data.calls == [3, 3]
 
 
 def test_two_makers_of_virtual_beats_end_with_one_whole_folder(no_real_data, tmp_path):
     both_simulated = threading.Barrier(2)
     simulate = no_real_data.simulate_heartbeats
-    no_real_data.simulate_heartbeats = lambda **given: (simulate(**given), both_simulated.wait(20))[0]
+    no_real_data.simulate_heartbeats = lambda *given, **more: (simulate(*given, **more), both_simulated.wait(20))[0]
     failures = []
 
     def load():
@@ -240,22 +264,19 @@ def test_two_makers_of_virtual_beats_end_with_one_whole_folder(no_real_data, tmp
     threads = [threading.Thread(target=load) for _ in range(2)]
     [thread.start() for thread in threads], [thread.join() for thread in threads]
     assert not failures and len(no_real_data.calls) == 2
-    assert [path.name.startswith("virtual_heartbeats") for path in (tmp_path / "cache").iterdir()] == [True]
+    assert [path.name.partition("_6")[0] for path in sorted((tmp_path / "cache").iterdir())] == ["heartbeats", "virtual_heartbeats"]
 
 
-def test_virtual_beats_without_room_in_the_cache_go_elsewhere(no_real_data, tmp_path, monkeypatch):
-    aside = tmp_path / "aside"
-    aside.mkdir()
-    monkeypatch.setattr(heartbeats.tempfile, "gettempdir", lambda: str(aside))
+def test_virtual_beats_without_room_in_the_cache_say_so(no_real_data, tmp_path, monkeypatch):
     unwritable(monkeypatch, tmp_path / "cache")
-    with pytest.warns(UserWarning, match="go to .*aside.*No space left"):
-        assert len(load_ptb()) == 40
+    with pytest.raises(OSError, match="No space left.*CARDIAC_ML_CACHE moves the cache"):
+        load_ptb()
     assert not list((tmp_path / "cache").iterdir()), "nothing half-made is left"
 
 
 def test_a_killed_maker_leaves_nothing_that_is_taken_for_data(no_real_data, tmp_path):
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / f".{heartbeats.virtual_folder().name}.x.part").mkdir()
+    (tmp_path / "cache" / f".{simulate().name}.x.part").mkdir()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(load_ptb()) == 40
@@ -266,9 +287,9 @@ def test_the_test_rows_are_whole_patients_where_they_are_known_and_the_same_ever
     beats = rng.random((400, 187), dtype=np.float32)
     known = heartbeats.Heartbeats(beats, rng.integers(0, 2, 400), ("normal", "abnormal"),
                                   pd.DataFrame({"patient": rng.integers(0, 12, 400)}), "made")
-    rest, test = heartbeats.split_test(known)
+    train, valid, test = heartbeats.split(known)
     patients = known.table["patient"].to_numpy()
-    assert not set(patients[rest]) & set(patients[test]) and len(rest) + len(test) == 400
-    assert (heartbeats.split_test(known)[1] == test).all()
+    assert not set(patients[train]) & set(patients[test]) and len(train) + len(valid) + len(test) == 400
+    assert (heartbeats.split(known).test == test).all()
     unknown = heartbeats.Heartbeats(beats, known.label, known.classes, pd.DataFrame(index=range(400)), "made")
-    assert len(heartbeats.split_test(unknown)[1]) == pytest.approx(80, abs=2)
+    assert len(heartbeats.split(unknown).test) == pytest.approx(80, abs=2)

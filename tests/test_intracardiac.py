@@ -13,6 +13,7 @@ from tiny_intracardiac import made_activation, made_batches, made_intracardiac_f
 
 from cardiac_ml import intracardiac
 from cardiac_ml.activation import activation_times
+from cardiac_ml.files import DataError
 
 ROOT = Path(__file__).parent.parent
 PLACE, NAME = "data_hearts_dd_0p2", "{role}_hearts_dd_0p2_volunteer.v1_pattern.0"
@@ -70,7 +71,6 @@ def test_points_that_never_activate_are_missing_and_counted(tmp_path):
     made_pair(tmp_path / PLACE, NAME, silent)
     dataset = load(tmp_path)
     assert np.isnan(dataset.activation_ms[0, [3, 8]]).all() and np.isfinite(dataset.activation_ms).sum() == 73
-    assert np.isnan(dataset.activation_grid_ms).sum() == 2
     assert "2 points in 1 cases never activate" in repr(dataset)
 
 
@@ -93,9 +93,25 @@ def test_a_subset_holds_the_same_cases_everywhere(folder, index):
     assert subset.source == dataset.source
 
 
+def test_sets_are_joined_and_a_folder_one_level_too_high_is_the_same_data(folder):
+    dataset = load(folder)
+    both = intracardiac.concatenate(dataset[:9], dataset[9:])
+    assert both.table.equals(dataset.table) and np.array_equal(both.voltage_mv, dataset.voltage_mv)
+    assert load(folder.parent).source == dataset.source
+
+
+def test_only_published_hearts_and_designs_are_called_published(tmp_path):
+    made_intracardiac_files(tmp_path / "mine", hearts=("v1", "v99"))
+    assert "unknown origin" in load(tmp_path / "mine").source and "v99" in load(tmp_path / "mine").source
+
+
 def test_a_mask_and_a_run_of_cases(folder):
     dataset = load(folder)
-    assert set(dataset[dataset.hearts == "v4"].hearts) == {"v4"}
+    assert set(dataset[dataset.hearts == "v4"].hearts) == set(dataset["v4"].hearts) == {"v4"}
+    with pytest.raises(DataError, match="no heart v9; there are v1, v2, v4, v10"):
+        dataset["v9"]
+    assert set(intracardiac.load(folder, hearts=2, cases=3, progress=False).hearts) == {"v1", "v2"}
+    assert len(intracardiac.load(folder, hearts=2, cases=3, progress=False)) == 6
     assert dataset[np.arange(7, 14)].voltage_mv.base is not None, "neighbours are a view of the pack, not a copy"
 
 
@@ -111,9 +127,11 @@ def simulator(tmp_path, monkeypatch):
     """A stand-in for the simulator: counts how often it is asked."""
     source = tmp_path / "simulator" / "dataset.py"
     source.parent.mkdir()
-    source.write_text("version one")
+    source.write_text("version = 1")
     module = types.ModuleType("cardiac_ml.virtual.dataset")
     module.__file__, module.asked = str(source), []
+
+    module.count_cases = lambda hearts, cases: hearts * cases
 
     def simulate_intracardiac(hearts=30, cases=60, seed=0, workers=None, progress=True):
         module.asked.append((hearts, cases, seed))
@@ -132,7 +150,7 @@ def simulator(tmp_path, monkeypatch):
 
 
 def test_without_real_files_virtual_hearts_are_made_once_and_announced(simulator, capsys):
-    sizes = {"virtual_hearts": 4, "virtual_cases": 3, "progress": False}
+    sizes = {"hearts": 4, "cases": 3, "progress": False}
     first, second = intracardiac.load(**sizes), intracardiac.load(**sizes)
     said = capsys.readouterr().out.splitlines()
     assert simulator.asked == [(4, 3, 0)] and np.array_equal(first.voltage_mv, second.voltage_mv)
@@ -141,12 +159,14 @@ def test_without_real_files_virtual_hearts_are_made_once_and_announced(simulator
 
 
 def test_other_sizes_seeds_and_simulators_are_other_packs(simulator, own_cache):
-    sizes = {"virtual_hearts": 3, "virtual_cases": 2, "progress": False}
-    intracardiac.load(**sizes)
-    intracardiac.load(**sizes, seed=1)
+    sizes = {"hearts": 3, "cases": 2, "progress": False}
+    intracardiac.simulate(**sizes)
+    intracardiac.simulate(**sizes, seed=1)
     assert len(list(own_cache.iterdir())) == 2
-    Path(simulator.__file__).write_text("version two")
-    intracardiac.load(**sizes)
+    Path(simulator.__file__).write_text("version = 1  # a comment changes nothing")
+    intracardiac.simulate(**sizes)
+    Path(simulator.__file__).write_text("version = 2")
+    intracardiac.simulate(**sizes)
     assert simulator.asked == [(3, 2, 0), (3, 2, 1), (3, 2, 0)]
     assert len(list(own_cache.iterdir())) == 2, "the pack of the older simulator was removed"
 
@@ -154,24 +174,29 @@ def test_other_sizes_seeds_and_simulators_are_other_packs(simulator, own_cache):
 def test_real_files_come_before_virtual_ones(simulator, folder, monkeypatch):
     monkeypatch.setenv("CARDIAC_ML_DATA", str(folder.parent))
     assert "published" in intracardiac.load(progress=False).source and not simulator.asked
+    assert "virtual" in intracardiac.simulate(2, 2, seed=7, progress=False).source, "asked for by name"
 
 
 # ---- size ----
 
 SPARSE = """
-import resource, sys
+import json, resource, sys
 import numpy as np, pandas as pd
 from pathlib import Path
-from cardiac_ml import intracardiac, pack
+from cardiac_ml import intracardiac, intracardiac_files
+
 folder, cases = Path(sys.argv[1]), 16117
 folder.mkdir()
-for name, shape in pack.SHAPES.items():  # holes instead of zeros: 2.8 GB that take no room
+for name, shape in intracardiac_files.SHAPES.items():  # holes instead of zeros: 2.8 GB that take no room
     with open(folder / f"{name}.npy", "wb") as file:
         fields = {"descr": "<f4", "fortran_order": False, "shape": (cases, *shape)}
         np.lib.format.write_array_header_1_0(file, fields)
         file.truncate(file.tell() + 4 * cases * int(np.prod(shape)))
-table = pack.tidy(pd.DataFrame({"heart": np.repeat([f"v{n}" for n in range(15)], 1075)[:cases]}))
-pack._write_card(table, folder, "sparse", [])
+table = intracardiac_files.tidy(pd.DataFrame({"heart": np.repeat([f"v{n}" for n in range(15)], 1075)[:cases]}))
+table.to_csv(folder / "table.csv", index=False)
+card = dict(format=intracardiac_files.PACK_FORMAT, source="sparse", unpaired=[], cases=cases, checksums={},
+            columns={name: str(kind) for name, kind in table.dtypes.items()})
+(folder / "card.json").write_text(json.dumps(card))
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 dataset = intracardiac.open_pack(folder)

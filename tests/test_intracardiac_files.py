@@ -75,8 +75,7 @@ def test_every_case_is_loaded_as_it_was_made(folder):
         voltage = np.load(folder / case["file"].replace("pECGData", "VmData"))
         assert np.array_equal(dataset.electrodes_mv[row], electrodes.T.astype(np.float32))
         assert np.array_equal(dataset.voltage_mv[row], voltage.T.astype(np.float32))
-        for found, expected in zip((dataset.activation_ms, dataset.activation_grid_ms), activation_times(voltage.T)):
-            assert np.array_equal(found[row], expected)
+        assert np.array_equal(dataset.activation_ms[row], activation_times(voltage.T)[0])
         assert np.allclose(dataset.ecg_mv[row, 0], electrodes[:, 1] - electrodes[:, 0], atol=1e-4)
 
 
@@ -140,6 +139,8 @@ def test_two_files_of_one_case_are_an_error_that_names_both(folder):
 
 def test_a_folder_without_pairs_says_how_to_get_them(tmp_path, monkeypatch):
     refused(tmp_path, "no pair", tmp_path, "download_intracardiac_dataset.sh")
+    (tmp_path / "test_task_3.npz").write_bytes(b"")
+    refused(tmp_path / "test_task_3.npz", "is a file", "Give the folder")
     refused(tmp_path / "absent", "absent", "does not exist", "intracardiac_dataset")
     (tmp_path / "intracardiac_dataset").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -202,6 +203,10 @@ def test_a_bad_electrode_file_is_named(folder):
         electrodes[17, 3] = value
         np.save(path, electrodes)
         refused(folder, path, "NaN or infinity", "row 17, column 3")
+    for factor, words in ((0, "all values are zero"), (1000, "are these microvolts?")):
+        electrodes[17, 3] = 1
+        np.save(path, electrodes * factor)
+        refused(folder, path, words)
 
 
 def test_nan_in_a_voltage_is_not_a_point_that_never_activates(folder):
@@ -225,7 +230,7 @@ def test_other_precisions_and_orders_of_storage_are_read(folder):
 # ---- files written, files read again ----
 
 def test_written_pairs_have_the_published_layout(tmp_path):
-    out = intracardiac.write_pairs(made_batches(), tmp_path / "out")
+    out = intracardiac_files.write_pairs(made_batches(), tmp_path / "out")
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.npy"))
     assert len(files) == 24 and {name.split("/")[0] for name in files} < set(PUBLISHED_PAIRS)
     assert ("data_hearts_dd_0p2_geo_act_1_bcl_gkr/"
@@ -238,8 +243,8 @@ def test_written_pairs_have_the_published_layout(tmp_path):
 
 
 def test_what_was_written_is_read_again_with_all_its_columns(tmp_path):
-    out = intracardiac.write_pairs(made_batches(), tmp_path / "out")
-    dataset, direct = load(out), intracardiac.open_pack(intracardiac.write_pack(made_batches(), tmp_path / "p", "made"))
+    out = intracardiac_files.write_pairs(made_batches(), tmp_path / "out")
+    dataset, direct = load(out), intracardiac.open_pack(intracardiac_files.write_pack(made_batches(), tmp_path / "p", 12, "made"))
     keys = ["heart", "kind", "pattern", "innerindex", "bcl", "gkr", "scar_mm"]
     both = [one.table[keys].sort_values(["heart", "scar_mm"]) for one in (dataset, direct)]
     pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in both))
@@ -251,10 +256,10 @@ def test_what_was_written_is_read_again_with_all_its_columns(tmp_path):
 
 def test_cases_with_equal_names_go_to_the_next_design_and_then_are_refused(tmp_path):
     electrodes, voltage, table = next(made_batches(cases=4))
-    out = intracardiac.write_pairs([(electrodes[:3], voltage[:3], table.iloc[[1, 1, 1]])], tmp_path / "out")
+    out = intracardiac_files.write_pairs([(electrodes[:3], voltage[:3], table.iloc[[1, 1, 1]])], tmp_path / "out")
     assert {path.name for path in out.glob("data_*")} == {f"data_hearts_dd_0p2_geo_inn_act_{n}_bcl" for n in (1, 2, 3)}
     with pytest.raises(DataError, match="more than three cases of heart v1.*pattern number"):
-        intracardiac.write_pairs([(electrodes, voltage, table.iloc[[1, 1, 1, 1]])], tmp_path / "more")
+        intracardiac_files.write_pairs([(electrodes, voltage, table.iloc[[1, 1, 1, 1]])], tmp_path / "more")
     assert not (tmp_path / "more").exists()
 
 
@@ -262,10 +267,10 @@ def test_a_folder_that_holds_data_is_never_written_over(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("three years")
     with pytest.raises(DataError, match="mine holds data, which is never overwritten.*new folder"):
-        intracardiac.write_pairs(made_batches(), tmp_path / "mine")
+        intracardiac_files.write_pairs(made_batches(), tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     with pytest.raises(DataError, match="never overwritten"):
-        intracardiac.write_pairs(made_batches(), tmp_path / "mine" / "thesis.txt")
+        intracardiac_files.write_pairs(made_batches(), tmp_path / "mine" / "thesis.txt")
 
 
 def test_pairs_half_written_do_not_appear(tmp_path):
@@ -274,10 +279,10 @@ def test_pairs_half_written_do_not_appear(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        intracardiac.write_pairs(broken(), tmp_path / "out")
+        intracardiac_files.write_pairs(broken(), tmp_path / "out")
     assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".out*"))
     with pytest.raises(DataError, match="no case to write"):
-        intracardiac.write_pairs([], tmp_path / "out")
+        intracardiac_files.write_pairs([], tmp_path / "out")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="Could not write.*Choose another folder"):
-        intracardiac.write_pairs(made_batches(), tmp_path / "file" / "out")
+    with pytest.raises(OSError, match="Could not write.*choose another folder"):
+        intracardiac_files.write_pairs(made_batches(), tmp_path / "file" / "out")

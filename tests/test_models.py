@@ -1,63 +1,78 @@
-"""The heartbeat network and its blocks, saved models, saliency."""
-import json
-import zipfile
+"""The networks, their blocks, their losses and their augmentations."""
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from cardiac_ml import saved_models
+from cardiac_ml import metrics
 from cardiac_ml.files import DataError
-from cardiac_ml.models import HeartbeatNet, ResidualBlock, SqueezeExcite, convolution, lift
-from cardiac_ml.saliency import bridged, occlusion
-from cardiac_ml.training import predict
+from cardiac_ml.leads import from_independent
+from cardiac_ml.models import (ActivationNet, Augment, AugmentBeats, BatchNorm1d, Conv1d, CrossEntropy, HeartbeatNet,
+                               ResidualBlock, SqueezeExcite, Template, VoltageNet, calibrate_spread, class_weights,
+                               laplace_loss, masked_l1, shifted, times_and_spreads, transfer)
+from cardiac_ml.training import fit, load, predict, save
 
-
-def small(classes=3, **config):
-    torch.manual_seed(0)
-    return HeartbeatNet(classes, width=8, depths=(1, 1), **config).eval()
-
-
-def rows(count=6, samples=187, seed=0):
-    beats = np.random.default_rng(seed).uniform(0.1, 1, (count, samples)).astype(np.float32)
-    for row, beat in enumerate(beats):
-        beat[samples - 10 * row:] = 0
-    return beats
+PLAIN = dict(device="cpu", precision="float32")
 
 
 # ---- blocks ----
 
-def test_a_convolution_of_height_one_is_a_convolution_along_time():
-    flat = nn.Conv1d(3, 5, 7, stride=2, padding=3, bias=False)
-    high = convolution(3, 5, 7, 2)
-    high.weight.data = flat.weight.data.unsqueeze(2)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_channels_next_to_each_other_give_the_same_numbers(stride):
+    mine, plain = Conv1d(3, 5, 7, stride, 3), nn.Conv1d(3, 5, 7, stride, 3)
+    mine.load_state_dict(plain.state_dict())
+    norm, plain_norm = BatchNorm1d(5), nn.BatchNorm1d(5)
     x = torch.randn(4, 3, 50)
-    torch.testing.assert_close(high(lift(x)).squeeze(2), flat(x))
+    torch.testing.assert_close(mine(x), plain(x))
+    torch.testing.assert_close(norm(mine(x)), plain_norm(plain(x)))
+    torch.testing.assert_close(norm.state_dict(), plain_norm.state_dict())
 
 
 @pytest.mark.parametrize("length", [12, 13])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_blocks_keep_or_halve_time_whatever_the_shape_of_their_input(stride, length):
-    block = ResidualBlock(4, 6, stride, squeeze=True).eval()
-    x = torch.randn(2, 4, length)
-    assert block(x).shape == (2, 6, -(-length // stride))
-    torch.testing.assert_close(block(lift(x)).squeeze(2), block(x))
+def test_blocks_keep_or_halve_time(stride, length):
+    assert ResidualBlock(4, 6, stride, squeeze=True).eval()(torch.randn(2, 4, length)).shape == (2, 6, -(-length // stride))
 
 
 def test_squeeze_excite_weighs_whole_channels():
-    x = torch.rand(2, 8, 1, 20) + 0.1
+    x = torch.rand(2, 8, 20) + 0.1
     ratio = SqueezeExcite(8)(x) / x
     torch.testing.assert_close(ratio, ratio[..., :1].expand_as(ratio))
     assert ((ratio > 0) & (ratio < 1)).all()
 
 
-# ---- the network ----
+# ---- heartbeats ----
 
-def test_one_row_of_scores_a_beat():
-    model = small(5)
-    assert model(torch.from_numpy(rows())).shape == (6, 5)
-    assert model(torch.from_numpy(rows(2, samples=64))).shape == (2, 5)
+def small(classes=3, seed=0, **config):
+    torch.manual_seed(seed)
+    return HeartbeatNet(classes, width=8, depths=(1, 1), **config).eval()
+
+
+def beats(rows=90, classes=3, seed=0):
+    """Rows that look like the Kaggle files: an R peak first, a bump whose height is the class, then padding."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(rows) % classes
+    time = np.arange(187)
+    shape = np.exp(-time / 3) + (0.2 + 0.25 * label[:, None]) * np.exp(-((time - 40) / 9) ** 2) + 0.1
+    signal = (shape + 0.03 * rng.normal(size=shape.shape)).clip(0.01, 1).astype(np.float32)
+    signal[time > rng.integers(90, 187, rows)[:, None]] = 0
+    return SimpleNamespace(beats=signal, label=label)
+
+
+def trained(data, classes, start=None, epochs=12):
+    model = small(classes) if start is None else transfer(start, small(classes))
+    return fit(model, (data.beats, data.label), loss=CrossEntropy(class_weights(data.label, 0.25), smoothing=0.02),
+               epochs=epochs, batch_size=16, lr=0.02, ema_decay=0.9, augment=AugmentBeats(), **PLAIN).model
+
+
+def test_one_row_of_scores_a_beat_whatever_the_others():
+    model, rows = small(5), torch.from_numpy(beats(6).beats)
+    assert model(rows).shape == (6, 5) and model(rows[:2, :64]).shape == (2, 5)
+    torch.testing.assert_close(model(rows)[2:3], model(rows[2:3]), atol=1e-5, rtol=1e-5)
+    with pytest.raises(DataError, match=r"\(4, 1, 187\)"):
+        model(torch.zeros(4, 1, 187))
 
 
 def test_it_sees_beat_slope_and_end():
@@ -68,130 +83,170 @@ def test_it_sees_beat_slope_and_end():
     torch.testing.assert_close(slope, torch.tensor([0.0, 1, -3.5, 1, 0, 0]))
 
 
-def test_rows_do_not_influence_one_another_when_predicting():
-    model, beats = small(), torch.from_numpy(rows())
-    torch.testing.assert_close(model(beats)[2:3], model(beats[2:3]), atol=1e-5, rtol=1e-5)
-
-
-def test_a_batch_of_the_wrong_shape_is_named():
-    with pytest.raises(DataError, match=r"\(4, 1, 187\)"):
-        small()(torch.zeros(4, 1, 187))
-
-
 def test_gradients_reach_every_weight():
     model = small(squeeze=True).train()
-    model(torch.from_numpy(rows(4))).square().sum().backward()
+    model(torch.from_numpy(beats(4).beats)).square().sum().backward()
     assert all(weights.grad is not None and weights.grad.abs().sum() > 0 for weights in model.parameters())
 
 
-# ---- saved models ----
-
-def test_a_saved_model_answers_the_same_and_knows_where_it_comes_from(tmp_path):
-    model = small(dropout=0.4)
-    saved_models.save(tmp_path / "m.npz", model, data="120 virtual beats", scores={"macro-F1": np.float32(0.5)}, seed=3)
-    again = saved_models.load(tmp_path / "m.npz")
-    np.testing.assert_array_equal(predict(again, rows()), predict(model, rows()))
-    assert again.card["data"] == "120 virtual beats" and again.card["scores"] == {"macro-F1": 0.5}
-    assert again.card["seed"] == 3 and again.card["config"] == model.config
-    assert [path.name for path in tmp_path.iterdir()] == ["m.npz"]
+def test_it_learns_what_can_be_learned_and_a_trained_body_helps():
+    model, test = trained(beats(180), 3), beats(60, seed=2)
+    assert metrics.accuracy(test.label, predict(model, test.beats)) > 0.9
+    two, test = beats(40, 2, seed=3), beats(60, 2, seed=4)
+    right = [metrics.accuracy(test.label, predict(trained(two, 2, start, epochs=4), test.beats)) for start in (model, None)]
+    assert right[0] > max(0.9, right[1] - 0.05)
 
 
-def rewritten(path, **changes):
-    """The same file with another card."""
-    card, weights = saved_models.read(path)
-    np.savez(path, **weights, **{saved_models.CARD: np.array(json.dumps(card | changes))})
+@pytest.fixture
+def augmented():
+    data = beats(300)
+    before = torch.from_numpy(data.beats)
+    after, labels = AugmentBeats()(before, torch.from_numpy(data.label), torch.Generator().manual_seed(0))
+    assert (labels.numpy() == data.label).all()
+    return before, after
 
 
-@pytest.mark.parametrize("changes, named", [
-    (dict(format=99, kit="7.0"), "format 99 and was saved by version 7.0"),
-    (dict(network="Unheard"), r"Unheard, which is not a network.*networks=\[Unheard\]"),
-    (dict(config=dict(classes=3, flavour=1), kit="0.0"), "version 0.0 of the kit, which takes other arguments"),
-    (dict(config=dict(classes=4, width=8, depths=[1, 1])), r"head.1.weight is \(3, .*\) in the file and \(4, "),
-    (dict(config=dict(classes=3, width=8, depths=[1, 1, 1])), "differs from that of this version"),
+def lengths(rows):
+    return (rows.flip(1) != 0).float().cumsum(1).gt(0).sum(1)
+
+
+def test_augmented_beats_stay_beats(augmented):
+    before, after = augmented
+    assert after.shape == before.shape and after.dtype == torch.float32 and after.min() >= 0 and after.max() < 1.5
+    assert 0.005 < (after - before).abs().mean() < 0.15
+    ratio = lengths(after) / lengths(before)
+    assert 0.75 < ratio.min() and ratio.max() < 1.25 and ratio.std() > 0.01
+    inside = torch.arange(187) < lengths(after)[:, None]
+    assert (after[inside] > 0).all() and (after[~inside] == 0).all(), "padding stays padding"
+
+
+def test_augmentation_repeats_with_its_generator_and_can_do_nothing():
+    before = torch.from_numpy(beats(20).beats)
+    draws = [AugmentBeats()(before, None, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2)]
+    torch.testing.assert_close(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    after, _ = AugmentBeats(stretch=0, bend=0, wander=0, noise=0)(before, None)
+    torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
+
+
+# ---- maps and voltages ----
+
+@pytest.fixture(scope="module")
+def hearts():
+    """A little heart, 48 cases: one hidden time moves the ECG, the map and the voltages together."""
+    rng = np.random.default_rng(0)
+    onset, spread = rng.uniform(60, 140, (48, 1)), rng.uniform(-1, 1, (48, 1))
+    time = np.arange(500)
+    eight = np.stack([(lead - 3.5 + spread) * np.exp(-((time - onset - 3 * lead) / 12) ** 2) for lead in range(8)], axis=1)
+    activation = onset + spread * np.linspace(-20, 20, 75)
+    since = time - activation[..., None]
+    ecg = from_independent(eight.astype(np.float32) + rng.normal(0, 0.01, eight.shape).astype(np.float32))
+    return SimpleNamespace(ecg_mv=ecg, activation_ms=activation.astype(np.float32),
+                           voltage_mv=(-85 + 105 * ((since > 0) & (since < 240))).astype(np.float32))
+
+
+TRAIN, VALID, TEST = slice(0, 32), slice(32, 40), slice(40, 48)
+
+
+@pytest.fixture(scope="module")
+def activation_model(hearts):
+    torch.manual_seed(0)
+    model = ActivationNet(width=16).fit_scaling(hearts.ecg_mv[TRAIN], hearts.activation_ms[TRAIN])
+    model = fit(model, (hearts.ecg_mv[TRAIN], hearts.activation_ms[TRAIN]), (hearts.ecg_mv[VALID], hearts.activation_ms[VALID]),
+                loss=laplace_loss, score=lambda t, o: metrics.mae_ms(t, o[:, 0]), maximize=False, epochs=25, batch_size=8,
+                augment=Augment(), weight_decay=0.05, **PLAIN).model
+    return calibrate_spread(model, predict(model, hearts.ecg_mv[VALID]), hearts.activation_ms[VALID])
+
+
+def test_it_learns_the_maps_and_keeps_absolute_time(hearts, activation_model):
+    time_ms, spread_ms = times_and_spreads(predict(activation_model, hearts.ecg_mv[TEST]))
+    assert time_ms.shape == spread_ms.shape == (8, 75) and (spread_ms > 0).all()
+    truth, mean_map = hearts.activation_ms[TEST], hearts.activation_ms[TRAIN].mean(axis=0)
+    assert metrics.mae_ms(truth, time_ms) < 0.4 * metrics.mae_ms(truth, np.tile(mean_map, (8, 1)))
+    later = shifted(torch.as_tensor(hearts.ecg_mv[TEST]), torch.full((8,), 8)).numpy()
+    assert np.mean(predict(activation_model, later)[:, 0] - time_ms) == pytest.approx(8, abs=3)
+
+
+def test_the_spread_is_calibrated_on_the_validation_cases(hearts, activation_model):
+    output = predict(activation_model, hearts.ecg_mv[VALID])
+    time_ms, spread_ms = times_and_spreads(output)
+    covered = np.abs(time_ms - hearts.activation_ms[VALID]) <= np.log(10) * spread_ms
+    assert covered.mean() == pytest.approx(0.9, abs=0.02)
+    with pytest.raises(DataError, match="nothing to calibrate"):
+        calibrate_spread(activation_model, output, hearts.activation_ms[VALID] * np.nan)
+
+
+def test_it_learns_voltages(hearts):
+    torch.manual_seed(0)
+    model = VoltageNet(widths=(16, 24, 24, 32)).fit_scaling(hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN])
+    fit(model, (hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN]), (hearts.ecg_mv[VALID], hearts.voltage_mv[VALID]),
+        loss=nn.functional.l1_loss, score=metrics.mae_mv, maximize=False, epochs=40, batch_size=8, lr=1e-2,
+        augment=Augment(), **PLAIN)
+    truth, mean = hearts.voltage_mv[TEST], hearts.voltage_mv[TRAIN].mean(axis=0)
+    predicted = predict(model, hearts.ecg_mv[TEST])
+    assert predicted.shape == (8, 75, 500)
+    assert metrics.mae_mv(truth, predicted) < 0.6 * metrics.mae_mv(truth, np.tile(mean, (8, 1, 1)))
+
+
+def test_nothing_is_guessed_from_outputs_of_another_shape():
+    with pytest.raises(DataError, match=r"expected \(cases, 2, 75\).*found \(4, 75\)"):
+        times_and_spreads(np.zeros((4, 75)))
+
+
+@pytest.mark.parametrize("loss", [laplace_loss, lambda output, target: masked_l1(output[:, 0], target)])
+def test_missing_labels_have_no_gradient(loss):
+    output = (torch.randn(2, 2, 75).abs() + 1).requires_grad_()
+    target = torch.full((2, 75), 50.0)
+    target[:, :10] = float("nan")
+    value = loss(output, target)
+    value.backward()
+    assert torch.isfinite(value) and (output.grad[..., :10] == 0).all() and (output.grad[:, 0, 10:] != 0).all()
+
+
+def test_a_point_without_any_label_is_named(hearts):
+    unknown = np.where(np.arange(75) == 7, np.nan, hearts.activation_ms)
+    with pytest.raises(DataError, match=r"points \[7\] have no known activation"):
+        ActivationNet(width=8).fit_scaling(hearts.ecg_mv, unknown)
+
+
+def test_augmentation_moves_the_answer_with_the_signal_and_keeps_the_leads_consistent(hearts):
+    ecg = torch.as_tensor(hearts.ecg_mv[:6])
+    only_shift = Augment(shift_ms=10, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0)
+    moved, times = only_shift(ecg, torch.zeros(6, 75), torch.Generator().manual_seed(3))
+    assert len(set(times[:, 0].tolist())) > 1 and (times == times[:, :1]).all()
+    for case, shift in zip(range(6), times[:, 0].long().tolist()):
+        a, b = (moved[case, :, max(shift, 0):500 + min(shift, 0)], ecg[case, :, max(-shift, 0):500 - max(shift, 0)])
+        assert torch.allclose(a, b, atol=1e-4)
+    _, voltage = only_shift(ecg, torch.as_tensor(hearts.voltage_mv[:6]), torch.Generator().manual_seed(3))
+    assert torch.equal(voltage, shifted(torch.as_tensor(hearts.voltage_mv[:6]), times[:, 0].long()))
+    ecg, _ = Augment()(ecg, torch.zeros(6, 75), torch.Generator().manual_seed(0))
+    assert torch.allclose(ecg[:, 2], ecg[:, 1] - ecg[:, 0], atol=1e-5)  # III = II - I
+
+
+@pytest.mark.parametrize("net", [ActivationNet(width=8), VoltageNet(widths=(8, 8, 8, 8)), HeartbeatNet(3, 8, (1, 1))])
+def test_each_network_is_saved_loaded_and_exported(net, hearts, tmp_path):
+    rows = beats(8).beats if isinstance(net, HeartbeatNet) else hearts.ecg_mv[:8]
+    save(tmp_path / "net.npz", net)
+    np.testing.assert_allclose(predict(load(tmp_path / "net.npz"), rows), predict(net, rows), atol=1e-4)
+    torch.jit.trace(net.eval(), torch.as_tensor(rows[:2])).save(str(tmp_path / "net.pt"))
+    torch.testing.assert_close(torch.jit.load(str(tmp_path / "net.pt"))(torch.as_tensor(rows[5:7])),
+                               net(torch.as_tensor(rows[5:7])), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda e: e.swapaxes(1, 2), "transposed"), (lambda e: e * 1000, "microvolts"), (lambda e: e * np.nan, "NaN"),
+    (lambda e: e[..., :499], "500"), (lambda e: np.where(np.arange(12)[:, None] == 8, 0, e), "flat"),
+    (lambda e: e[:, ::-1], "II is not I"), (lambda e: e[:, :8], "Eight leads"),
 ])
-def test_a_model_of_another_version_or_kind_is_refused(tmp_path, changes, named):
-    saved_models.save(tmp_path / "m.npz", small())
-    rewritten(tmp_path / "m.npz", **changes)
-    with pytest.raises(DataError, match=named):
-        saved_models.load(tmp_path / "m.npz")
+def test_a_wrong_ecg_is_refused_with_the_reason_before_training_and_prediction(hearts, activation_model, change, words):
+    wrong = change(hearts.ecg_mv[:4])
+    with pytest.raises(DataError, match=words):
+        predict(activation_model, wrong)
+    with pytest.raises(DataError, match=words.replace("NaN", "row 0 holds NaN")):
+        fit(ActivationNet(width=8), (wrong, hearts.activation_ms[:4]), loss=laplace_loss, epochs=1, **PLAIN)
 
 
-def test_damaged_missing_and_foreign_files_are_named(tmp_path):
-    path = tmp_path / "m.npz"
-    with pytest.raises(DataError, match="no file"):
-        saved_models.load(path)
-    saved_models.save(path, small())
-    whole = path.read_bytes()
-    for content in (b"", b"hello", whole[:len(whole) // 2]):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match="not a saved model, or it is damaged"):
-            saved_models.load(path)
-    np.savez(path, x=np.zeros(3))
-    with pytest.raises(DataError, match="not a saved model"):
-        saved_models.load(path)
-    with pytest.raises(DataError, match="not a saved model"):
-        np.savez(path, **{saved_models.CARD: np.array([object()], dtype=object)})
-        saved_models.load(path)
-
-
-def test_the_file_holds_no_pickles_and_stays_small(tmp_path):
-    model = small()
-    saved_models.save(tmp_path / "m.npz", model)
-    assert all(name.endswith(".npy") for name in zipfile.ZipFile(tmp_path / "m.npz").namelist())
-    for name in np.load(tmp_path / "m.npz", allow_pickle=False).files:
-        assert np.load(tmp_path / "m.npz", allow_pickle=False)[name].dtype != object
-
-
-def test_your_own_network_is_saved_and_loaded_by_its_class(tmp_path):
-    class Mine(nn.Module):
-        def __init__(self, size):
-            super().__init__()
-            self.config, self.layer = dict(size=size), nn.Linear(size, 1)
-
-        def forward(self, x):
-            return self.layer(x)
-    model = Mine(4)
-    saved_models.save(tmp_path / "m.npz", model)
-    again = saved_models.load(tmp_path / "m.npz", networks=[Mine])
-    torch.testing.assert_close(again(torch.ones(1, 4)), model(torch.ones(1, 4)))
-    with pytest.raises(DataError, match="networks="):
-        saved_models.load(tmp_path / "m.npz")
-    with pytest.raises(DataError, match="Linear has no config"):
-        saved_models.save(tmp_path / "n.npz", nn.Linear(2, 2))
-
-
-def test_an_exported_program_answers_the_same_for_any_number_of_rows(tmp_path):
-    model = small()
-    saved_models.export(tmp_path / "m.pt2", model, rows(2))
-    program = torch.export.load(tmp_path / "m.pt2").module()
-    for count in (1, 2, 6):
-        beats = rows(count, seed=count)
-        np.testing.assert_allclose(program(torch.from_numpy(beats)).detach(), predict(model, beats), atol=1e-5)
-
-
-# ---- saliency ----
-
-class LooksAt(nn.Module):
-    """Class 1 by the mean of samples 40 to 50, nothing else."""
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
-
-    def forward(self, x):
-        score = 10 * self.weight * x[..., 40:50].mean(-1)
-        return torch.stack([-score, score], -1)
-
-
-def test_occlusion_points_to_what_the_network_looks_at():
-    beats = np.full((3, 100), 0.2, dtype=np.float32)
-    beats[:, 42:48] = 1
-    found = occlusion(LooksAt(), beats, np.array([1, 1, 0]), width=9, step=1)
-    assert found.shape == beats.shape
-    assert (found[:2, 42:48] > 0.5).all() and np.abs(found[:, :30]).max() == 0 and np.abs(found[:, 60:]).max() == 0
-    np.testing.assert_allclose(found[2], -found[0], atol=1e-5)
-
-
-def test_hiding_a_part_draws_a_straight_line_and_spares_the_padding():
-    beat = np.array([[0.1, 0.9, 0.5, 0.3, 0.0, 0.0]], dtype=np.float32)
-    np.testing.assert_allclose(bridged(beat, slice(0, 4))[0], [0.1, 0.1 + 0.2 / 3, 0.1 + 0.4 / 3, 0.3, 0, 0], atol=1e-6)
-    np.testing.assert_array_equal(bridged(beat, slice(3, 6))[0, 4:], [0, 0])
+def test_template_lines_up_upstrokes(hearts):
+    template = Template().fit(hearts.voltage_mv, hearts.activation_ms)
+    assert metrics.mae_mv(hearts.voltage_mv, template.predict(hearts.activation_ms)) < 1.5
+    assert template.shape_mv[0] == pytest.approx(-85, abs=1) and template.shape_mv[120] == pytest.approx(20, abs=1)

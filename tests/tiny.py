@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cardiac_ml import heartbeat_files
+from cardiac_ml import heartbeats
 from cardiac_ml.files import DataError
 
 PTB = {"ptbdb_normal": (0,), "ptbdb_abnormal": (1,)}
@@ -74,10 +74,10 @@ def message(call, *arguments, **named) -> str:
 
 def unwritable(monkeypatch, *places: Path) -> None:
     """Let every heartbeat file written below these places fail as on a full disk."""
-    write = heartbeat_files.written_whole
+    write = heartbeats.atomic_write
 
-    def written_whole(path, *mode):
+    def atomic_write(path, *mode):
         if any(place in path.parents for place in places):
             raise OSError(28, f"No space left on device: {path}")
         return write(path, *mode)
-    monkeypatch.setattr(heartbeat_files, "written_whole", written_whole)
+    monkeypatch.setattr(heartbeats, "atomic_write", atomic_write)

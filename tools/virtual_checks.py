@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import written_whole
-from cardiac_ml.heart3d.mesh import POINT_NAMES
-from cardiac_ml.heart_metrics import apd90_ms, upstroke_ms
+from cardiac_ml.files import atomic_write
+from cardiac_ml.points import POINT_NAMES
+from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.leads import LEADS, to_leads
 from cardiac_ml.virtual import patterns
 from tools import ecg_measures as measures
@@ -192,9 +192,9 @@ def make_report(folder, hearts=30, cases=60, seed=0, wedge_steps_mm=WEDGE_STEPS_
              check("monodomain: lowest correlation of electrograms", both.correlations.min(), 0.9, 1)]
     table = pd.DataFrame(rows)
     figures.draw_all(folder, population, infinite, wedge, both, mesh)
-    with written_whole(folder / "report.csv", "w") as file:
+    with atomic_write(folder / "report.csv", "w") as file:
         table.to_csv(file, index=False, lineterminator="\n")
-    with written_whole(folder / "report.md", "w") as file:
+    with atomic_write(folder / "report.md", "w") as file:
         file.write(_as_text(table, wedge, mesh, population))
     return folder
 

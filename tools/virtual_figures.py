@@ -4,8 +4,8 @@ import io
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cardiac_ml.ecg_plots import twelve_leads
-from cardiac_ml.files import written_whole
+from cardiac_ml.plots import twelve_leads
+from cardiac_ml.files import atomic_write
 from cardiac_ml.leads import LEADS
 from tools import ecg_measures as measures
 from tools.virtual_checks import PUBLISHED_LEAD_STD_MV
@@ -33,7 +33,7 @@ def save(figure, path):
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)
     plt.close(figure)
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(picture.getvalue())
 
 

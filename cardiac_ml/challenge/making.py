@@ -15,8 +15,8 @@ import numpy as np
 from cardiac_ml import intracardiac, leads
 from cardiac_ml.challenge import scoring
 from cardiac_ml.activation import activation_times
-from cardiac_ml.files import DataError, written_whole
-from cardiac_ml.heartbeat_files import write_folder
+from cardiac_ml.files import DataError, atomic_write
+from cardiac_ml.heartbeats import write_folder
 from cardiac_ml.virtual import beats, dataset
 
 SAME_DATE = 1_577_836_800  # 2020-01-01: the age of a file tells nothing
@@ -92,6 +92,6 @@ def _names(rng, count):
 
 
 def _write_test(public, private, task, ids, inputs, label, group):
-    with written_whole(public / f"test_task_{task}.npz") as file:
+    with atomic_write(public / f"test_task_{task}.npz") as file:
         np.savez_compressed(file, ids=ids, inputs=inputs.astype(np.float32))
     scoring.write_truth(private / f"truth_task_{task}.npz", scoring.Truth(task, ids, label, group.astype(str)))

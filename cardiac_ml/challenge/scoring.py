@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_ml import heart_metrics, heartbeats, intracardiac, metrics
+from cardiac_ml import heartbeats, intracardiac, metrics
 from cardiac_ml.challenge import submission
-from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.files import DataError, atomic_write
 
 MAIN = {1: "balanced accuracy", 2: "macro-F1", 3: "MAE (ms)", 4: "MAE (mV)"}  # ranks the leaderboard
 MORE_IS_BETTER = {1: True, 2: True, 3: False, 4: False}
@@ -34,7 +34,7 @@ class Score(NamedTuple):
 
 
 def write_truth(path, truth):
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         np.savez_compressed(file, **truth._asdict())
 
 
@@ -50,7 +50,7 @@ def metrics_of(task):
     """The named scores of a task: name -> function(truth, prediction)."""
     if task in (1, 2):
         return metrics.classification(submission.TASKS[task].columns)
-    return heart_metrics.ACTIVATION if task == 3 else heart_metrics.VOLTAGE
+    return metrics.ACTIVATION if task == 3 else metrics.VOLTAGE
 
 
 def score(path, truth, draws=1000, seed=0) -> dict:
@@ -69,7 +69,7 @@ def read_checked(path, truth):
 
 def with_interval(metric, truth, prediction, draws=1000, seed=0) -> Score:
     """A metric over all cases, and the range it keeps when hearts or patients are drawn again."""
-    if metric is heart_metrics.missing:  # a count of labels is what it is
+    if metric is metrics.missing:  # a count of labels is what it is
         return Score(*[float(metric(truth.label, prediction))] * 3)
     values = resampled(metric, truth, prediction, draws, seed)
     low_high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if np.isfinite(values).any() else [np.nan] * 2
@@ -80,7 +80,7 @@ def resampled(metric, truth, prediction, draws=1000, seed=0):
     """The metric in ``draws`` worlds with other groups; the same seed draws the same worlds for every submission."""
     rng = np.random.default_rng(seed)
     if truth.task >= 3:
-        return heart_metrics.redrawn_hearts(metric, truth.label, prediction, truth.group, draws, rng)
+        return metrics.redrawn_hearts(metric, truth.label, prediction, truth.group, draws, rng)
     groups = list(dict.fromkeys(truth.group.tolist()))
     drawn = rng.integers(len(groups), size=(draws, len(groups)))
     rows = [np.flatnonzero(truth.group == group) for group in groups]
@@ -172,7 +172,7 @@ def as_text(scores):
 
 
 def write_text(path, text):
-    with written_whole(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write(text)
     return path
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.files import DataError, atomic_write
 
 
 class Task(NamedTuple):
@@ -59,13 +59,13 @@ def write_submission(path, task, ids, prediction, team="anonymous"):
     if wrong := problems(Submission(header, ids, prediction), task, ids):
         raise DataError(f"Not written to {path}: " + " ".join(wrong))
     if path.suffix == ".csv" and TASKS[task].columns:
-        with written_whole(path, "w") as file:
+        with atomic_write(path, "w") as file:
             file.write(f"# {json.dumps(header)}\n")
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["id", *TASKS[task].columns])
             rows.writerows([name, *(f"{value:.6g}" for value in row)] for name, row in zip(ids, prediction))
     elif path.suffix == ".npz":
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             np.savez_compressed(file, header=np.array(json.dumps(header)), ids=ids, prediction=prediction)
     else:
         kinds = ".npz or .csv" if TASKS[task].columns else ".npz"

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cardiac_ml.files import written_whole
+from cardiac_ml.files import atomic_write
 
 
 def few_colours(png: bytes, colours: int = 200) -> bytes:
@@ -24,7 +24,7 @@ def write_gif(path, frames: list[Image.Image], pause_ms: int, last_ms: int | Non
     palette = shared_palette(frames)
     frames = [indexed(frame, palette) for frame in frames]
     pauses = [pause_ms] * (len(frames) - 1) + [last_ms or pause_ms]
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=pauses, loop=0)
     return Path(path)
 

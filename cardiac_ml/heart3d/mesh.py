@@ -10,24 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import ROOT, DataError, written_whole
-from cardiac_ml.heart_metrics import upstroke_ms
+from cardiac_ml.files import ROOT, DataError, atomic_write, read_text
+from cardiac_ml.points import read_points
+from cardiac_ml.activation import upstroke_ms
 
 TETRAHEDRON = 10  # the number VTK gives this shape
 SHAPES = {1: "points", 3: "lines", 5: "triangles", 9: "quadrangles", 10: "tetrahedra", 12: "hexahedra", 13: "wedges",
           14: "pyramids", 24: "quadratic tetrahedra"}
 FACES = np.array([[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]])  # face k lies opposite corner k
 
-FREE_LEFT = (1, 4, 5, 6, 7, 10, 11, 12, 13, 15, 16, 17)  # segments whose outside is the epicardium
-FREE_RIGHT = (1, 2, 3, 6, 7, 8, 11, 12)
-POINT_NAMES = (  # the order of the points file, and of the columns of every voltage recording
-    *(f"AHA{i:02}" for i in range(1, 18)), *(f"RV{i:02}" for i in range(1, 14)),
-    *(f"EPI_AHA{i:02}" for i in FREE_LEFT), *(f"EPI_RV{i:02}" for i in FREE_RIGHT),
-    *(f"MID_AHA{i:02}" for i in FREE_LEFT), *(f"MID_RV{i:02}" for i in FREE_RIGHT),
-    *(f"SEPTM_AHA{left:02}_RV{right:02}" for left, right in ((2, 5), (3, 4), (8, 10), (9, 9), (14, 13))),
-)
-GROUPS = {"AHA": "left endocardium", "RV": "right endocardium", "EPI_AHA": "left epicardium",
-          "EPI_RV": "right epicardium", "MID_AHA": "left mid-wall", "MID_RV": "right mid-wall", "SEPTM_AHA": "septum"}
 
 
 @dataclass(frozen=True)
@@ -66,17 +57,6 @@ class Mesh:
 
 # --------------------------------------------------------------------------------------------------------- mesh files
 
-def _text(path: Path) -> str:
-    if not path.is_file():
-        raise DataError(f"{path} is not there. `python -m cardiac_ml simulate geometry` writes the files of a virtual "
-                        f"heart.")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not plain text. Save it again as legacy VTK in ASCII (in ParaView: Save Data, "
-                        f"file type ASCII), or the points as CSV.") from None
-
-
 def _numbers(path: Path, text: str, section: str, per_item: int | None, kind: type) -> np.ndarray:
     """The numbers under one heading ("POINTS 8033 double"): (count, per_item), or flat where ``per_item`` is None."""
     heading = re.search(rf"^{section}[ \t]+(\d+)(?:[ \t]+(\w+))?[ \t]*\r?$", text, re.MULTILINE)
@@ -99,7 +79,7 @@ def _numbers(path: Path, text: str, section: str, per_item: int | None, kind: ty
 def read_mesh(path: str | Path) -> Mesh:
     """Tetrahedra from a legacy ASCII VTK file (an unstructured grid, as ParaView saves it)."""
     path = Path(path)
-    text = _text(path)
+    text = read_text(path)
     head = [line.strip() for line in text.splitlines()[:4]] + [""] * 4
     if not head[0].startswith("# vtk DataFile") or head[2] != "ASCII" or head[3] != "DATASET UNSTRUCTURED_GRID":
         raise DataError(f"{path} begins with {head[0][:40]!r}, {head[2][:40]!r}, {head[3][:40]!r}; expected '# vtk "
@@ -130,7 +110,7 @@ def write_mesh(path: str | Path, mesh: Mesh, point_values: dict[str, np.ndarray]
             raise DataError(f"The values {name!r} have shape {values.shape}; expected one number for each of the "
                             f"{len(mesh.points_mm)} points of the mesh, and a name without spaces.")
     count = len(mesh.tetrahedra)
-    with written_whole(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write("# vtk DataFile Version 2.0\nheart, mm\nASCII\nDATASET UNSTRUCTURED_GRID\n")
         file.write(f"POINTS {len(mesh.points_mm)} double\n")
         file.writelines(f"{x:.8g} {y:.8g} {z:.8g}\n" for x, y, z in mesh.points_mm.tolist())
@@ -142,63 +122,6 @@ def write_mesh(path: str | Path, mesh: Mesh, point_values: dict[str, np.ndarray]
             file.write(f"SCALARS {name} double 1\nLOOKUP_TABLE default\n")
             file.writelines(f"{value:.8g}\n" for value in values.tolist())
     return Path(path)
-
-
-# ------------------------------------------------------------------------------------------------------ point files
-
-def read_points(path: str | Path) -> pd.DataFrame:
-    """The 75 recording points: columns x, y, z (mm) and name, without the quotes that the file puts around names."""
-    path = Path(path)
-    lines = [line.split(",") for line in _text(path).splitlines() if line.strip()]
-    header = [word.strip().strip('"') for word in lines[0]] if lines else []
-    wanted = ["Points:0", "Points:1", "Points:2", "Name"]
-    if not set(wanted) <= set(header):
-        raise DataError(f"{path} has the columns {header}; expected {wanted} in its first line.")
-    columns = [header.index(name) for name in wanted]
-    try:
-        rows = [(*(float(line[i].strip(' "')) for i in columns[:3]), line[columns[3]].strip(" \"'"))
-                for line in lines[1:]]
-    except (ValueError, IndexError) as error:
-        raise DataError(f"{path} has a line without three numbers and a name ({error}). Copy the file again.") from None
-    table = pd.DataFrame(rows, columns=["x", "y", "z", "name"])
-    check_points(table, path)
-    return table
-
-
-def check_points(points: pd.DataFrame, where: str | Path = "The table of recording points") -> None:
-    """Raise unless these are the 75 known points, in the known order, each at a finite place of its own."""
-    names = points.name.tolist()
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    missing, unknown = sorted(set(POINT_NAMES) - set(names)), sorted(set(names) - set(POINT_NAMES))
-    if doubled or missing or unknown:
-        said = [f"{what}: {', '.join(map(str, which[:5]))}{' ...' if len(which) > 5 else ''}" for what, which in
-                (("doubled", doubled), ("missing", missing), ("unknown", unknown)) if which]
-        raise DataError(f"{where} has {len(names)} points, expected the 75 of cardiac_ml.heart3d.mesh.POINT_NAMES; "
-                        f"{'; '.join(said)}.")
-    if names != list(POINT_NAMES):
-        row = next(i for i, (found, expected) in enumerate(zip(names, POINT_NAMES)) if found != expected)
-        raise DataError(f"{where}: row {row} is {names[row]}, expected {POINT_NAMES[row]}. The order matters, it is "
-                        f"that of the 75 columns of a recording: sort the rows as in cardiac_ml.heart3d.mesh.POINT_NAMES.")
-    places = points[["x", "y", "z"]].to_numpy(dtype=float)
-    if not np.isfinite(places).all():
-        bad = points.name[~np.isfinite(places).all(axis=1)].tolist()
-        raise DataError(f"{where}: {', '.join(bad[:5])} have NaN or infinite coordinates; expected mm.")
-
-
-def write_points(path: str | Path, points: pd.DataFrame) -> Path:
-    """Recording points in the layout of the points file: quoted headings, names in single quotes."""
-    check_points(points)
-    with written_whole(path, "w") as file:
-        file.write('"Points:0","Points:1","Points:2","Name"\n')
-        file.writelines(f"{x!r},{y!r},{z!r},'{name}'\n" for x, y, z, name in
-                        zip(*(points[axis].astype(float).tolist() for axis in "xyz"), points.name))
-    return Path(path)
-
-
-def point_groups(points: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Rows of the points by the layer of the wall they lie in: {"left endocardium": array of rows, ...}."""
-    layer = points.name.str.extract(r"^([A-Z]+(?:_[A-Z]+)?)", expand=False).map(GROUPS)
-    return {group: np.flatnonzero(layer == group) for group in GROUPS.values()}
 
 
 def default_heart(folder: str | Path | None = None) -> tuple[Mesh, pd.DataFrame]:

@@ -16,11 +16,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Circle, Wedge
 
-from cardiac_ml import heart_metrics
+from cardiac_ml import metrics
 from cardiac_ml.heart3d import mesh as heart
 from cardiac_ml.files import DataError
 from cardiac_ml.heart3d.film import film_frame, write_gif
 from cardiac_ml.heart3d.raster import SIDES, VIEWS, Raster, camera, isochrones, raster, smoothed
+from cardiac_ml.points import check_points
 
 ACTIVATION, VOLTAGE, DIFFERENCE = "plasma_r", "plasma", "RdBu_r"
 VOLTAGE_MV = (-90, 40)  # limits of the voltage scale
@@ -34,7 +35,7 @@ class Skin:
     """The surface of a mesh with its own numbering, and a way to carry values of the recording points to it."""
 
     def __init__(self, mesh: heart.Mesh, points: pd.DataFrame):
-        heart.check_points(points)
+        check_points(points)
         used, triangles = np.unique(heart.surface(mesh), return_inverse=True)
         self.triangles = triangles.reshape(-1, 3)
         self.nodes_mm = smoothed(mesh.points_mm[used], self.triangles)
@@ -297,7 +298,7 @@ EDGES = {"anterior": (0, 1.08), "inferior": (0, -1.08), "septum": (-1.08, 0), "l
 
 def bulls_eye(values, names, ax=None, cmap: str = ACTIVATION, norm=None):
     """The 17 segments of the left ventricle as seen from the apex: base outside, anterior above, septum on the left."""
-    means = heart_metrics.segment_means(values, names)
+    means = metrics.segment_means(values, names)
     ax, norm = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1], norm or scale([means])
     patches = [Wedge((0, 0), outer, start + k * 360 / count, start + (k + 1) * 360 / count, width=outer - inner)
                for outer, inner, count, start in RINGS for k in range(count)] + [Circle((0, 0), RINGS[-1][1])]

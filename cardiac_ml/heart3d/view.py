@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib import colormaps
 
 from cardiac_ml.heart3d import mesh as heart, pictures as heart_pictures
-from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.files import DataError, atomic_write
 from cardiac_ml.heart3d.film import few_colours
-from cardiac_ml.heart_metrics import upstroke_ms
+from cardiac_ml.activation import upstroke_ms
 
 FOLDER = Path(__file__).parent
 MOST_NODES = 16000  # a finer surface is thinned: more would not be seen, and the page must stay below 1 MB
@@ -46,7 +46,7 @@ class HeartView:
 
     def save(self, path) -> Path:
         """Write the page to a file that any browser opens."""
-        with written_whole(path, "w") as file:
+        with atomic_write(path, "w") as file:
             file.write(self.page)
         return Path(path)
 

@@ -202,7 +202,7 @@ def cross_validated(ds: RecordBeats, predict, seed: int = 0) -> np.ndarray:
     if persons < 2:
         raise DataError(f"{ds.source}: beats of one person only. Cross-validation over patients needs two or more.")
     probability = np.zeros((len(ds), len(CLASSES)))
-    for _, rows in patient_folds(ds[scored], min(FOLDS, persons), seed):
+    for _, _, rows in patient_folds(ds[scored], min(FOLDS, persons), seed):
         held_out = np.isin(patient, patient[scored[rows]])
         probability[held_out] = predict(np.flatnonzero(~held_out), np.flatnonzero(held_out))
     return probability

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cardiac_ml import metrics
 from cardiac_ml.new_patients import classifier as patients
-from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.files import DataError, atomic_write
 from cardiac_ml.new_patients.classifier import CLASSES
 
 NETWORK = "plain network, Kaggle's rows"
@@ -27,7 +27,7 @@ def main(options):
     text = report(options.records, options.test_records, range(options.seeds))
     print(text)
     if options.out is not None:
-        with written_whole(options.out, "w") as file:
+        with atomic_write(options.out, "w") as file:
             file.write(text)
 
 

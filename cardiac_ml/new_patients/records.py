@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.files import DataError
-from cardiac_ml.heartbeat_files import SAMPLES, write_folder
+from cardiac_ml.heartbeats import SAMPLES, write_folder
 from cardiac_ml.heartbeats import DS2, MITBIH_CLASSES, PACED, Heartbeats
 
 RECORD_HZ = 360

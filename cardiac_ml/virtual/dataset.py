@@ -5,7 +5,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from cardiac_ml.files import DataError
-from cardiac_ml.heart3d.mesh import POINT_NAMES
+from cardiac_ml.points import POINT_NAMES
 from cardiac_ml.virtual import patterns
 from cardiac_ml.virtual.membrane import action_potential_table
 from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats, voltages_mv
@@ -28,6 +28,11 @@ def plan(number, cases):
     if number % POINT_HEARTS == 1 and cases >= FEWEST_CASES:
         return planned[:cases // 4] + [("focal", None, index) for index in range(len(POINT_NAMES))]
     return planned
+
+
+def count_cases(hearts, cases):
+    """How many cases there are in all: a heart with a focus at each recording point has more than ``cases``."""
+    return sum(len(plan(number, cases)) for number in range(1, hearts + 1))
 
 
 def draw_case(patient, seed, number, k, kind, pattern, index):

@@ -2,7 +2,8 @@
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.heart3d.mesh import POINT_NAMES, Mesh
+from cardiac_ml.heart3d.mesh import Mesh
+from cardiac_ml.points import POINT_NAMES
 from cardiac_ml.virtual.anatomy import Shape, build_heart
 from cardiac_ml.virtual.points import find_places, recording_points
 

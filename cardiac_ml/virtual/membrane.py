@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cardiac_ml.files import DataError, cache_folder, written_whole
-from cardiac_ml.heart_metrics import apd90_ms, upstroke_ms
+from cardiac_ml.files import DataError, cache_folder, atomic_write
+from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.virtual.compiled import compiled
 
 LAYERS = ("endo", "M", "epi")
@@ -303,7 +303,7 @@ def action_potential_table() -> ActionPotentials:
             return ActionPotentials(**{name: saved[name] for name in names})
     except (FileNotFoundError, KeyError, ValueError, EOFError, zipfile.BadZipFile):   # absent, or not a whole table
         table = compute_table()
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         np.savez_compressed(file, **{name: getattr(table, name) for name in names})
     return table
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cardiac_ml.files import DataError
-from cardiac_ml.heart3d.mesh import FREE_LEFT, FREE_RIGHT
+from cardiac_ml.points import FREE_LEFT, FREE_RIGHT
 from cardiac_ml.virtual.anatomy import RV_LENGTH, Heart, Shape, rv_axis
 
 ENDO, MID, EPI = 0.3, 0.5, 0.7      # depth of the points in the wall
@@ -55,7 +55,7 @@ def rv_place(shape: Shape, angle_deg, height, depth):
 
 
 def recording_points(shape: Shape):
-    """(75, 3) mm, in the order of cardiac_ml.heart3d.mesh.POINT_NAMES."""
+    """(75, 3) mm, in the order of cardiac_ml.points.POINT_NAMES."""
     def left(segment, depth):
         place = (0, 0.05) if segment == 17 else LV_PLACES[segment - 1]
         return lv_place(shape, *place, depth)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cardiac_ml.files import DataError, written_whole
+from cardiac_ml.files import DataError, atomic_write
 from cardiac_ml.xray.images import Picture, cardiothoracic_ratio, from_array, put_in_frame, read_picture
 from cardiac_ml.xray.augment import mirror_sides, move_pictures
 from cardiac_ml.xray.model import Ensemble, HeartFinder, mean_place
@@ -168,7 +168,7 @@ def occlusion(model: HeartFinder, picture: np.ndarray, *, patch: int = 24, step:
 
 def save_model(model: HeartFinder, path: str | Path) -> None:
     """Write the weights, with what the network was built with."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         members = len(getattr(model, "members", [])) or None
         torch.save({"width": model.width, "size": model.size, "members": members, "weights": model.state_dict()}, file)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError, cache_folder, written_whole
+from cardiac_ml.files import DataError, cache_folder, atomic_write
 from cardiac_ml.xray.dicom import is_dicom, read_dicom
 
 SIDES = ("heart_x0", "heart_y0", "heart_x1", "heart_y1", "thorax_x0", "thorax_x1")
@@ -260,7 +260,7 @@ def _virtual(count: int, size: int, seed: int) -> CardiacDataset:
     columns = [*SIDES, "mm_per_pixel"]
     if not path.exists():
         pictures, table = phantom.make_radiographs(count, size=size, seed=seed)
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             np.savez(file, pictures=pictures.astype(np.float16), rows=table[columns].to_numpy(float))
     with np.load(path, allow_pickle=False) as saved:
         pictures, table = saved["pictures"].astype(np.float32), pd.DataFrame(saved["rows"], columns=columns)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
-from cardiac_ml import heart_metrics
+from cardiac_ml import metrics
 from cardiac_ml.challenge import scoring, submission
 from cardiac_ml.files import DataError
 
@@ -112,5 +112,5 @@ def test_a_hostile_file_is_scored_or_refused_never_more(tmp_path, data):
 def test_a_heart_with_more_cases_weighs_more_in_the_interval_too():
     truth = made_truth(3, cases=90)._replace(group=np.array(["v1"] * 60 + ["v2"] * 30))
     wrong = truth.label + np.where(truth.group == "v1", 2, 5)[:, None]
-    values = scoring.resampled(heart_metrics.mae_ms, truth, wrong, draws=400)
+    values = scoring.resampled(metrics.mae_ms, truth, wrong, draws=400)
     assert sorted(set(values.round(3))) == [2, 3, 5], "one heart twice, both, the other twice"

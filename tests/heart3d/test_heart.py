@@ -6,9 +6,10 @@ import small_heart
 from PIL import Image
 from scipy.interpolate import RBFInterpolator
 
-from cardiac_ml import heart_metrics
+from cardiac_ml import metrics
 from cardiac_ml.heart3d import mesh as heart, pictures as heart_pictures, raster as heart_raster
 from cardiac_ml.files import DataError
+from cardiac_ml.points import POINT_NAMES, read_points, write_points
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def places(points):
 def files(mesh, points, tmp_path):
     """A folder with the two files of a heart."""
     heart.write_mesh(tmp_path / "heart_mesh.vtk", mesh)
-    heart.write_points(tmp_path / "points.csv", points)
+    write_points(tmp_path / "points.csv", points)
     return tmp_path
 
 
@@ -66,18 +67,9 @@ def test_reference_files_are_read_as_they_are(real_data):
     assert mesh.points_mm.shape == (8033, 3) and mesh.tetrahedra.shape == (26854, 4)
     assert np.abs(mesh.volumes_mm3).sum() / 1000 == pytest.approx(109, abs=1) and mesh.volumes_mm3.min() > 0
     assert len(heart.surface(mesh)) == 14204
-    assert points.name.tolist() == list(heart.POINT_NAMES)
+    assert points.name.tolist() == list(POINT_NAMES)
     assert points.loc[16, ["x", "y", "z"]].tolist() == [69.66474, 32.63017, 6.308933]
     assert heart.interpolation_matrix(points[["x", "y", "z"]], mesh.points_mm).shape == (8033, 75)
-
-
-def test_the_75_points_lie_in_seven_layers(points):
-    groups = heart.point_groups(points)
-    assert {name: len(rows) for name, rows in groups.items()} == {
-        "left endocardium": 17, "right endocardium": 13, "left epicardium": 12, "right epicardium": 8,
-        "left mid-wall": 12, "right mid-wall": 8, "septum": 5}
-    assert sorted(np.concatenate(list(groups.values()))) == list(range(75))
-    assert points.name[groups["septum"]].str.startswith("SEPTM").all()
 
 
 def rewritten(change):
@@ -135,11 +127,11 @@ def test_damaged_points_are_refused_with_the_reason(files, damage):
     break_it, words = POINT_DAMAGE[damage]
     break_it(files / "points.csv")
     with pytest.raises(DataError, match=f"(?s)points.csv.*({words})"):
-        heart.read_points(files / "points.csv")
+        read_points(files / "points.csv")
 
 
 def test_points_of_another_heart_or_unit_are_refused(files, points):
-    heart.write_points(files / "points.csv", points.assign(x=points.x / 1000, y=points.y / 1000, z=points.z / 1000))
+    write_points(files / "points.csv", points.assign(x=points.x / 1000, y=points.y / 1000, z=points.z / 1000))
     with pytest.raises(DataError, match="75 of 75 recording points lie outside .*AHA01.* mm"):
         heart.default_heart(files)
 
@@ -254,11 +246,11 @@ def test_segments_average_their_points_without_the_missing(points):
     values[points.name.isin(["AHA08", "SEPTM_AHA08_RV10"])] = 10, 20
     values[points.name == "AHA01"] = np.nan
     values[points.name == "RV01"] = 1e6  # belongs to no segment
-    means = heart_metrics.segment_means(values, points.name)
+    means = metrics.segment_means(values, points.name)
     assert means[7] == 15 and means.sum() == 15
-    assert heart_metrics.segment_means(np.stack([values, values + 1]), points.name)[1, 16] == 1
+    assert metrics.segment_means(np.stack([values, values + 1]), points.name)[1, 16] == 1
     with pytest.raises(DataError, match="17 segments"):
-        heart_metrics.segment_means(values[:30], points.name[:30].str.replace("17", "16"))
+        metrics.segment_means(values[:30], points.name[:30].str.replace("17", "16"))
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures

@@ -12,8 +12,8 @@ from tools import results
 def few(monkeypatch):
     """Very few virtual beats and hearts, one epoch."""
     load, load_ptb = intracardiac.load, heartbeats.load_ptb
-    monkeypatch.setattr(intracardiac, "load", lambda **_: load(virtual_hearts=5, virtual_cases=6, progress=False))
-    monkeypatch.setattr(heartbeats, "load_ptb", lambda virtual_hearts: load_ptb(virtual_hearts=4))
+    monkeypatch.setattr(intracardiac, "load", lambda **_: load(hearts=5, cases=6, progress=False))
+    monkeypatch.setattr(heartbeats, "load_ptb", lambda hearts: load_ptb(hearts=4))
     return SimpleNamespace(seeds=2, hearts=None, epochs=1, task=None, split=None, out=None)
 
 
@@ -22,7 +22,7 @@ def test_every_row_has_its_scores_and_its_command(few, task, count, tmp_path):
     rows = list(results.rows_of(task, few, tmp_path / "kept.json"))
     assert len(rows) == count and all(np.isfinite(row.scores).all() for row in rows)
     assert [len(row.scores) for row in rows] == [1] * (count - 1) + [2]
-    assert all(row.command == f"python -m cardiac_ml results --task {task} --seeds 2 --epochs 1" for row in rows)
+    assert all(row.command == f"python -m tools.results --task {task} --seeds 2 --epochs 1" for row in rows)
     assert "virtual" in rows[0].source and rows[-1].parameters > 10_000 and rows[-1].seconds > 0
     text = results.as_markdown(rows)
     assert text.count("\n") == count + 2 and " ± " in text.splitlines()[-1] and " ± " not in text.splitlines()[2]
@@ -46,7 +46,7 @@ def test_an_interrupted_table_goes_on(few, monkeypatch, tmp_path):
         list(results.rows_of("3", few, tmp_path / "kept.json"))
     rows = list(results.rows_of("3", few, tmp_path / "kept.json"))
     assert asked == ["one", "two", "two"] and [row.scores for row in rows] == [[1.5, 2.5]] * 2
-    monkeypatch.setattr(results, "code_print", lambda: "other code")
+    monkeypatch.setattr(results, "code_fingerprint", lambda *_: "other code")
     list(results.rows_of("3", few, tmp_path / "kept.json"))
     assert asked == ["one", "two", "two", "one", "two"]
     few.epochs = 2

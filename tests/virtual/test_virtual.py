@@ -10,7 +10,8 @@ from scipy.sparse.linalg import cg
 from cardiac_ml.heart3d import mesh as heart_room
 from cardiac_ml.activation import activation_times
 from cardiac_ml.files import DataError
-from cardiac_ml.heart_metrics import apd90_ms
+from cardiac_ml.activation import apd90_ms
+from cardiac_ml.points import check_points, read_points
 from cardiac_ml.virtual import compiled, conduction, signals, torso
 from cardiac_ml.virtual.anatomy import Shape, build_heart, draw_shape, muscle
 from cardiac_ml.virtual.geometry import reference_heart
@@ -97,7 +98,7 @@ def test_a_mesh_too_coarse_for_the_wall():
 
 def test_the_exported_heart_has_the_reference_layout():
     mesh, points = reference_heart()
-    heart_room.check_points(points)
+    check_points(points)
     heart_room.check_inside(mesh, points)
     assert mesh.volumes_mm3.min() > 0 and 7000 < len(mesh.points_mm) < 10000
     assert mesh.points_mm.min(axis=0) == pytest.approx([0, 0, 0], abs=1e-3)
@@ -109,7 +110,7 @@ def test_the_exported_heart_has_the_reference_layout():
 
 
 def test_the_points_lie_where_the_published_ones_do(real_data):
-    published = heart_room.read_points(real_data / "llnl_geometry" / "points.csv")[["x", "y", "z"]].to_numpy()
+    published = read_points(real_data / "llnl_geometry" / "points.csv")[["x", "y", "z"]].to_numpy()
     own = recording_points(Shape())
     shift = (published - own).mean(axis=0)
     assert np.linalg.norm(published - own - shift, axis=1).mean() < 6

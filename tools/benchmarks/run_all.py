@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from cardiac_ml.devices import usable_cores
-from cardiac_ml.files import ROOT, written_whole
+from cardiac_ml.files import ROOT, atomic_write
 
 HERE = Path(__file__).parent
 SHORT = {"Loading heartbeats": ["loading_heartbeats.py"], "Packing intracardiac files": ["packing.py"],
@@ -53,7 +53,7 @@ def main():
         print(text, flush=True)
         lines += [f"| {title} | {' '.join(line.split())} | `python tools/benchmarks/{' '.join(command)}` |"
                   for line in text.splitlines() if line.strip()]
-    with written_whole(options.out, "w") as file:
+    with atomic_write(options.out, "w") as file:
         file.write("\n".join(lines) + "\n")
     print(f"Written to {options.out}")
 

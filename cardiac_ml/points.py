@@ -1,20 +1,83 @@
-"""Which column of the voltages is which recording point? In the published files that likely differs between hearts.
+"""The 75 recording points: their names, their places, and which column of a recording belongs to which point.
 
-The innerindex cases tell. In the case whose stimulus is at point N, the column of point N is the earliest. With one
-case a point this is an assignment problem: give every point a column of its own, the sum of the times being smallest.
+In the published files the columns of the voltages are likely in another order in each heart. The innerindex cases tell
+which is which: in the case whose stimulus is at point N, the column of point N is the earliest. With one case a point
+this is an assignment problem: give every point a column of its own, the sum of the times being smallest.
 """
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError
+from cardiac_ml.files import DataError, atomic_write, read_text
 
+FREE_LEFT = (1, 4, 5, 6, 7, 10, 11, 12, 13, 15, 16, 17)  # segments whose outside is the epicardium
+FREE_RIGHT = (1, 2, 3, 6, 7, 8, 11, 12)
+POINT_NAMES = (  # the order of the points file, and of the columns of every voltage recording
+    *(f"AHA{i:02}" for i in range(1, 18)), *(f"RV{i:02}" for i in range(1, 14)),
+    *(f"EPI_AHA{i:02}" for i in FREE_LEFT), *(f"EPI_RV{i:02}" for i in FREE_RIGHT),
+    *(f"MID_AHA{i:02}" for i in FREE_LEFT), *(f"MID_RV{i:02}" for i in FREE_RIGHT),
+    *(f"SEPTM_AHA{left:02}_RV{right:02}" for left, right in ((2, 5), (3, 4), (8, 10), (9, 9), (14, 13))),
+)
 POINTS = 75
 NEVER_MS = 500.0  # stands for a column that does not activate: later than any that does
 NEAR_MM = 6.0
 
+
+# ---- the points file ----
+
+def read_points(path: str | Path) -> pd.DataFrame:
+    """The 75 recording points: columns x, y, z (mm) and name, without the quotes that the file puts around names."""
+    path = Path(path)
+    lines = [line.split(",") for line in read_text(path).splitlines() if line.strip()]
+    header = [word.strip().strip('"') for word in lines[0]] if lines else []
+    wanted = ["Points:0", "Points:1", "Points:2", "Name"]
+    if not set(wanted) <= set(header):
+        raise DataError(f"{path} has the columns {header}; expected {wanted} in its first line.")
+    columns = [header.index(name) for name in wanted]
+    try:
+        rows = [(*(float(line[i].strip(' "')) for i in columns[:3]), line[columns[3]].strip(" \"'"))
+                for line in lines[1:]]
+    except (ValueError, IndexError) as error:
+        raise DataError(f"{path} has a line without three numbers and a name ({error}). Copy the file again.") from None
+    table = pd.DataFrame(rows, columns=["x", "y", "z", "name"])
+    check_points(table, path)
+    return table
+
+
+def check_points(points: pd.DataFrame, where: str | Path = "The table of recording points") -> None:
+    """Raise unless these are the 75 known points, in the known order, each at a finite place of its own."""
+    names = points.name.tolist()
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    missing, unknown = sorted(set(POINT_NAMES) - set(names)), sorted(set(names) - set(POINT_NAMES))
+    if doubled or missing or unknown:
+        said = [f"{what}: {', '.join(map(str, which[:5]))}{' ...' if len(which) > 5 else ''}" for what, which in
+                (("doubled", doubled), ("missing", missing), ("unknown", unknown)) if which]
+        raise DataError(f"{where} has {len(names)} points, expected the 75 of cardiac_ml.points.POINT_NAMES; "
+                        f"{'; '.join(said)}.")
+    if names != list(POINT_NAMES):
+        row = next(i for i, (found, expected) in enumerate(zip(names, POINT_NAMES)) if found != expected)
+        raise DataError(f"{where}: row {row} is {names[row]}, expected {POINT_NAMES[row]}. The order matters, it is "
+                        f"that of the 75 columns of a recording: sort the rows as in cardiac_ml.points.POINT_NAMES.")
+    places = points[["x", "y", "z"]].to_numpy(dtype=float)
+    if not np.isfinite(places).all():
+        bad = points.name[~np.isfinite(places).all(axis=1)].tolist()
+        raise DataError(f"{where}: {', '.join(bad[:5])} have NaN or infinite coordinates; expected mm.")
+
+
+def write_points(path: str | Path, points: pd.DataFrame) -> Path:
+    """Recording points in the layout of the points file: quoted headings, names in single quotes."""
+    check_points(points)
+    with atomic_write(path, "w") as file:
+        file.write('"Points:0","Points:1","Points:2","Name"\n')
+        file.writelines(f"{x!r},{y!r},{z!r},'{name}'\n" for x, y, z, name in
+                        zip(*(points[axis].astype(float).tolist() for axis in "xyz"), points.name))
+    return Path(path)
+
+
+# ---- the order of the columns ----
 
 class PointOrder(NamedTuple):
     """``columns[heart][point]`` is the column of the voltages that belongs to the point; ``report`` says how sure."""
