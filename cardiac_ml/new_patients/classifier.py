@@ -1,24 +1,23 @@
 """Heartbeats of new patients (task 2): learn from raw MIT-BIH records, and score whole records never seen.
 
-    python -m cardiac_ml results --task 2 --split patients --records FOLDER [--test-records FOLDER]
+    python -m tools.results --task 2 --split patients --records FOLDER [--test-records FOLDER]
 
-Each beat is compared with its own patient's other beats (``beat_features``), boosted trees tell the classes, and
-fusion beats are made for every training patient by adding up one normal and one ventricular beat: the real ones nearly
-all come from one record. No label of a patient who is tested is used, but their unlabelled record as a whole is, and
-where the R peaks are is taken from the annotations, as in the literature.
+Each beat is compared with its own patient's other beats (``beat_features``). Boosted trees tell the classes; others, that
+see time and P wave only, tell early beats from normal ones. What the training patients lack is made of their own beats
+(``synthetic``). No label of a patient who is tested is used, but their unlabelled record as a whole is, and where the R
+peaks are is taken from the annotations, as in the literature.
 """
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.new_patients.features import AFTER_MS, BEFORE_MS, TIMING, beat_features
+from cardiac_ml.new_patients.features import AFTER_MS, BEFORE_MS, TIMING, beat_features, three_beats
 from cardiac_ml.files import DataError
-from cardiac_ml.heartbeats import DS1, DS2, MITBIH_CLASSES, PACED, SAME_PERSON, Heartbeats, patient_folds
+from cardiac_ml.heartbeats import DS1, DS2, MITBIH_CLASSES, PACED, SAME_PERSON, patient_folds
 from cardiac_ml.new_patients.records import RecordBeats, find_records, load_records
 from cardiac_ml.new_patients.synthetic import retimed_records, synthetic_fusions
 
@@ -26,7 +25,7 @@ CLASSES = MITBIH_CLASSES[:4]  # class Q, paced or unclassifiable, is neither lea
 NORMAL, EARLY, VENTRICULAR, FUSION = range(4)
 FOLDS = 7
 MOST = 300  # beats of one class of one patient to learn from: more of the same teach little
-CLASS_TREES = dict(max_iter=100, learning_rate=0.08, max_leaf_nodes=8, min_samples_leaf=30, l2_regularization=5.0,
+CLASS_TREES = dict(max_iter=70, learning_rate=0.11, max_leaf_nodes=8, min_samples_leaf=30, l2_regularization=5.0,
                    max_features=0.25)
 TIMING_TREES = dict(max_iter=80, learning_rate=0.08, max_leaf_nodes=6, min_samples_leaf=40, l2_regularization=5.0,
                     max_features=0.3)
@@ -41,6 +40,7 @@ class BeatTable(NamedTuple):
     label: np.ndarray  # (rows,) position in MITBIH_CLASSES
     patient: np.ndarray  # (rows,)
     record: np.ndarray  # (rows,) a patient's own record, or one made of it
+    beats: np.ndarray  # (rows, 6 * samples): two channels of the beat before, the beat and the beat after
 
     def rows(self, chosen) -> "BeatTable":
         return BeatTable(*(array[chosen] for array in self))
@@ -99,7 +99,7 @@ def beat_table(ds: RecordBeats) -> BeatTable:
     features = beat_features(ds)
     timing = features[[name for name in features if name.startswith(TIMING)]]
     return BeatTable(features.to_numpy(), timing.to_numpy(), ds.label, ds.table["patient"].to_numpy(),
-                     ds.table["record"].to_numpy().astype(str))
+                     ds.table["record"].to_numpy().astype(str), three_beats(ds))
 
 
 def synthetic_table(ds: RecordBeats, seed: int = 0) -> BeatTable:
@@ -162,7 +162,7 @@ def row_weights(label: np.ndarray, patient: np.ndarray) -> np.ndarray:
     share = 1 / np.sqrt(beats)
     share /= share.groupby(table["label"]).transform("sum")  # of its class, adding up to one
     weight = share * np.sqrt(table.groupby("label")["label"].transform("size"))
-    return (weight / weight.mean()).to_numpy()
+    return np.array(weight / weight.mean())
 
 
 def predict_trees(model: Trees, table: BeatTable) -> np.ndarray:
@@ -181,28 +181,13 @@ def predict_trees(model: Trees, table: BeatTable) -> np.ndarray:
     return probability / probability.sum(axis=1, keepdims=True)
 
 
-# ---- the network on Kaggle's rows, to compare with ----
-
-def plain_network(train: Heartbeats, test: Heartbeats, seed: int = 0, epochs: int = 6) -> np.ndarray:
-    """Probabilities (rows, 4) of the network of task 2, which sees a beat as Kaggle's files have it and no more."""
-    from cardiac_ml import recipes
-
-    chosen = thinned(train.label, train.table["patient"].to_numpy(), MOST // 2, seed)  # small: to compare with
-    fitted = recipes.heartbeat_recipe(replace(train[chosen], classes=CLASSES), seed=seed, epochs=epochs, progress=False)
-    return recipes.heartbeat_probabilities(fitted.model, test.beats)
-
-
 # ---- new patients ----
 
-def cross_validated(ds: RecordBeats, predict, seed: int = 0) -> np.ndarray:
-    """Probabilities (rows, 4) of all beats of ``ds``, by ``predict(train rows, test rows)`` of others."""
-    scored = np.flatnonzero(ds.label < len(CLASSES))
-    patient = ds.table["patient"].to_numpy()
-    persons = ds.table["patient"].iloc[scored].replace(SAME_PERSON).nunique()
+def folds_of_patients(ds: RecordBeats, seed: int = 0) -> list[np.ndarray]:
+    """The patients of each fold, who are tested on together; two records of one person are never apart."""
+    scored = ds[ds.label < len(CLASSES)]
+    persons = scored.table["patient"].replace(SAME_PERSON).nunique()
     if persons < 2:
         raise DataError(f"{ds.source}: beats of one person only. Cross-validation over patients needs two or more.")
-    probability = np.zeros((len(ds), len(CLASSES)))
-    for _, _, rows in patient_folds(ds[scored], min(FOLDS, persons), seed):
-        held_out = np.isin(patient, patient[scored[rows]])
-        probability[held_out] = predict(np.flatnonzero(~held_out), np.flatnonzero(held_out))
-    return probability
+    patient = scored.table["patient"].to_numpy()
+    return [np.unique(patient[rows]) for *_, rows in patient_folds(scored, min(FOLDS, persons), seed)]

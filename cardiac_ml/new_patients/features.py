@@ -12,6 +12,7 @@ from cardiac_ml.files import DataError
 BEFORE_MS, AFTER_MS = 400.0, 600.0  # signal around the R peak that the features look at
 QRS_MS, WIDE_MS, P_MS, T_MS = (-80, 120), (-150, 200), (-280, -60), (120, 450)
 TIMING = "timing_"
+SAMPLES = 80  # of a beat that a network sees: 12.5 ms each
 SHIFT_MS = 30  # the annotated R peaks lie up to that far from where the shapes agree best
 STEADY = 0.15  # a regular interval differs at most so much from the median of those around it
 SAME_SHAPE = 0.95  # beats of one kind have shapes that correlate at least so well
@@ -282,3 +283,17 @@ def cluster_features(similar: np.ndarray, columns: dict) -> dict[str, np.ndarray
         known = np.nan_to_num(np.clip(columns[name], -5, 5)).astype(np.float32)
         values[f"cluster_{name}"] = cluster @ known / count
     return values
+
+
+# ---- for a network ----
+
+def three_beats(ds) -> np.ndarray:
+    """The beat before, the beat and the beat after, (rows, 6 * SAMPLES): two channels in units of the record's height."""
+    columns = np.linspace(0, ds.window_mv.shape[2] - 1, SAMPLES).round().astype(int)
+    beats = ds.window_mv[:, :, columns] - np.median(ds.window_mv[:, :, ::3], axis=2, keepdims=True)
+    three = np.zeros((len(ds), 3, *beats.shape[1:]), np.float32)
+    for rows in ds.table.groupby("record", sort=False).indices.values():
+        height = np.median(np.ptp(beats[rows], axis=2), axis=0)[:, None] + 0.05
+        own = np.clip(beats[rows] / height, -3, 3)
+        three[rows] = np.stack([np.roll(own, 1, axis=0), own, np.roll(own, -1, axis=0)], axis=1)
+    return three.reshape(len(ds), -1)

@@ -6,11 +6,13 @@ import pytest
 from tiny import made_record, message
 
 from cardiac_ml import metrics
-from cardiac_ml.new_patients import evaluation as patient_results, classifier as patients
-from cardiac_ml.__main__ import main
-from cardiac_ml.new_patients.features import TIMING, beat_features, interval_groups, mixture_features, qrs_form, regular_beats, rhythm
+from cardiac_ml.new_patients import classifier as patients
+from cardiac_ml.new_patients import evaluation
+from cardiac_ml.new_patients.features import TIMING, beat_features, interval_groups, mixture_features, qrs_form, regular_beats, rhythm, three_beats
+from cardiac_ml.new_patients.network import fit_network, predict_network
 from cardiac_ml.new_patients.records import load_records
 from cardiac_ml.new_patients.synthetic import RHYTHMS, mixed, retimed_records, rhythm_of, synthetic_fusions
+from tools.results import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # wfdb's use of pandas
 SYMBOLS = "+" + "NNNNNVNNANNF" * 12
@@ -216,7 +218,7 @@ class Fixed:
 
 
 def table_of(label, record):
-    return patients.BeatTable(np.zeros((len(label), 1)), np.zeros((len(label), 1)), label, record, record)
+    return patients.BeatTable(*[np.zeros((len(label), 1))] * 2, label, record, record, np.zeros((len(label), 480)))
 
 
 def test_fusion_beats_are_believed_where_ventricular_ones_are():
@@ -261,19 +263,45 @@ def test_a_record_of_one_channel_is_named(tmp_path):
 
 def test_one_patient_or_one_class_is_too_little(beats, few_trees):
     alone = beats[beats.table["patient"].to_numpy() == 106]
-    assert "one person only" in message(patients.cross_validated, alone, None)
+    assert "one person only" in message(patients.folds_of_patients, alone)
     table = patients.beat_table(beats)
     only_n = table.rows(table.label == 0)
     assert "too few of the classes" in message(patients.fit_trees, only_n, table.rows(slice(0)))
 
 
-def test_cross_validation_answers_every_beat_from_other_patients(beats):
-    patient = beats.table["patient"].to_numpy()
+def test_every_beat_is_answered_by_a_model_of_other_patients(beats):
+    table = patients.beat_table(beats)
 
-    def predict(kept, held_out):
-        assert not set(patient[kept]) & set(patient[held_out])
-        return np.tile([0.0, 0, 0, 1], (len(held_out), 1))
-    assert (patients.cross_validated(beats, predict)[:, 3] == 1).all()
+    def predict(trained_on, held_out):
+        assert set(held_out.patient) <= {101, 106, 108} - trained_on
+        return np.tile([0.0, 0, 0, 1], (len(held_out.label), 1))
+    folds = patients.folds_of_patients(beats)
+    assert sorted(np.concatenate(folds)) == [101, 106, 108]
+    answers = evaluation.held_out_answers(lambda train, synthetic, seed: set(train.patient), predict, table, None,
+                                          (table, table.rows(slice(50))), folds, 0)
+    assert [answer.shape for answer in answers] == [(len(beats), 4), (50, 4)]
+    assert all((answer[:, 3] == 1).all() for answer in answers)
+
+
+# The network
+
+def test_the_network_sees_the_beats_on_both_sides(beats):
+    seen = three_beats(beats).reshape(len(beats), 3, 2, -1)
+    assert np.array_equal(seen[5, 0], seen[4, 1]) and np.array_equal(seen[5, 2], seen[6, 1])
+    assert np.allclose(three_beats(replace(beats, window_mv=3 * beats.window_mv)), three_beats(beats), atol=0.2)
+
+
+def test_the_network_learns_that_early_beats_come_early(beats):
+    table = patients.beat_table(beats)
+    train, test = (table.rows(rows & (table.label < 2)) for rows in (table.patient != 108, table.patient == 108))
+    early = [name for name in beat_features(beats) if name.startswith(TIMING)].index(TIMING + "before_near")
+    for part in (train, test):
+        part.timing[:], part.beats[:] = 0, 0  # nothing else to see
+        part.timing[:, early] = np.where(part.label == 1, -0.5, 0)
+    synthetic = train.rows(slice(0))
+    answer = predict_network(fit_network(train, synthetic, epochs=60), test)
+    assert answer.sum(axis=1) == pytest.approx(np.ones(len(answer)))
+    assert metrics.balanced_accuracy(test.label, answer) > 0.9
 
 
 # The report
@@ -281,20 +309,34 @@ def test_cross_validation_answers_every_beat_from_other_patients(beats):
 def test_the_report_counts_what_the_answers_say():
     truth, patient = np.array([0, 0, 1, 2]), np.array([1, 1, 2, 2])
     answer = np.eye(4)[[0, 1, 1, 2]]
-    text = patient_results.as_markdown("How.", truth, patient, {"model": ([answer, answer], 3.2)})
+    stress = table_of(np.array([1, 1, 0]), np.array(["1 bigeminy", "1 bigeminy", "2 pauses"]))
+    test = table_of(truth, patient)
+    text = evaluation.as_markdown("How.", test, stress, {"model": ([answer] * 2, [np.eye(4)[[1, 0, 0]]] * 2, 3.2)})
     assert f"| model | {metrics.macro_f1(truth, answer):.3f} ± 0.000 | 2 |" in text and "| 3 |" in text
-    assert "| N | 0.500 | 1.000 | 0.667 | 1 | 1 | 0 | 0 |" in text
+    assert "| N | 0.500 (" in text and ") | 0.667 (" in text and "| 1 | 1 | 0 | 0 |" in text
     assert "| F | none | none | none | 0 | 0 | 0 | 0 |" in text
     assert "N 2 beats of 1 patients (100 % of record 1)" in text and "F 0 beats;" not in text
+    assert "| bigeminy | 0.500 | none |" in text and "| pauses | none | 1.000 |" in text
+
+
+def test_intervals_of_a_class_are_over_patients():
+    truth, patient = np.tile([0, 1], 40), np.repeat(np.arange(8), 10)
+    answer = np.eye(4)[np.where(patient < 4, truth, 0)]  # of four patients no early beat is found
+    line = evaluation.class_lines(table_of(truth, patient), [answer])[3]
+    low, high = map(float, line.split("(")[1].split(")")[0].split(" to "))
+    assert line.startswith("| S | 0.500") and low < 0.3 and high > 0.7
+    found = metrics.f1_scores(truth, answer)
+    assert evaluation.f1_of(1)(truth, answer) == pytest.approx(found[1])
 
 
 def test_the_command_cross_validates_and_tests(folder, tmp_path, capsys, few_trees, monkeypatch):
-    monkeypatch.setattr(patients, "plain_network", lambda train, test, seed: np.tile([1.0, 0, 0, 0], (len(test), 1)))
-    call = ["results", "--task", "2", "--split", "patients", "--seeds", "1", "--records", str(folder)]
-    assert main([*call, "--out", str(tmp_path / "r.md")]) == 0
+    monkeypatch.setattr(evaluation, "fit_network", lambda train, synthetic, seed: None)
+    monkeypatch.setattr(evaluation, "predict_network", lambda model, table: np.eye(4)[np.zeros(len(table.label), int)])
+    call = ["--task", "2", "--split", "patients", "--seeds", "1", "--records", str(folder)]
+    main([*call, "--out", str(tmp_path / "r.md")])
     shown = capsys.readouterr().out
     assert "Cross-validation over 3 whole records" in shown and (tmp_path / "r.md").read_text() in shown
-    assert main([*call, "--test-records", str(folder)]) == 0
+    main([*call, "--test-records", str(folder)])
     assert "Learned from 3 records, tested on 2 others: 100, 103." in capsys.readouterr().out
 
 
@@ -303,14 +345,8 @@ def test_the_command_cross_validates_and_tests(folder, tmp_path, capsys, few_tre
     (["--task", "2", "--records", "absent"], "is not a folder"),
     (["--task", "2", "--records", ".", "--seeds", "0"], "1 or more"),
 ])
-def test_a_wrong_call_says_what_to_do(capsys, call, words):
-    assert main(["results", "--split", "patients", *call]) == 1
-    assert words in capsys.readouterr().err
-
-
-def test_the_plain_network_learns_from_rows_of_four_classes(beats):
-    answer = patients.plain_network(beats[:200], beats[200:240], epochs=1)
-    assert answer.shape == (40, 4) and np.allclose(answer.sum(axis=1), 1, atol=1e-5)
+def test_a_wrong_call_says_what_to_do(call, words):
+    assert words in message(main, ["--split", "patients", *call])
 
 
 # Real records
