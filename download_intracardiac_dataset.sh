@@ -19,8 +19,13 @@
 if [ -z "${BASH_VERSION:-}" ] || [ "${BASH_SOURCE:-}" != "$0" ]; then
     if [ -n "${ZSH_VERSION:-}" ]; then
         eval 'command bash "${(%):-%x}"'
-    else
-        command bash "${BASH_SOURCE:-$0}"
+    elif [ -n "${BASH_SOURCE:-}" ]; then
+        command bash "$BASH_SOURCE"
+    else  # such a shell does not tell a sourced file its name: $0 is that of the caller
+        case $0 in
+            download_intracardiac_dataset.sh | */download_intracardiac_dataset.sh) command bash "$0" "$@" ;;
+            *) echo "Run this with bash: bash download_intracardiac_dataset.sh" >&2; false ;;
+        esac
     fi
     return $?
 fi
@@ -49,7 +54,7 @@ megabytes() { echo $((($1 + 500000) / 1000000)); }
 # --- pairs ---------------------------------------------------------------------------------------------------------
 
 names_of() {  # names_of pECGData: the files of that kind, without the kind, so that partners have one name
-    (cd "$target" && find . -path ./.download -prune -o -type f -name "$1*.npy" -print) |
+    (cd "$target" && find . -path ./.download -prune -o -type f -size +0 -name "$1*.npy" -print) |
         sed "s|/$1\([^/]*\)\$|/\1|" | sort
 }
 
@@ -69,7 +74,7 @@ free_mb() { df -Pk "$target" | awk 'NR == 2 { print int($4 / 1000) }'; }
 check_space() {
     local free there need
     free=$(free_mb)
-    there=$(du -sk "$target" | awk '{ print int($1 / 1000) }')
+    there=$(du -sk "$target" | awk 'NR == 1 { print int($1 / 1000) }')
     need=$((5200 + 1000 - there))
     [ "$need" -lt 1000 ] && need=1000
     need=${CARDIAC_ML_DOWNLOAD_MB:-$need}
@@ -78,36 +83,78 @@ check_space() {
         "CARDIAC_ML_DOWNLOAD_FOLDER=/large/disk/intracardiac_dataset bash download_intracardiac_dataset.sh"
 }
 
-lock() {  # two downloads at once would write the same files
+identity() {  # identity PROCESS: when it started, nothing if it has ended; a number alone may be another's by now
+    if [ -r "/proc/$1/stat" ]; then awk '$3 != "Z" { print $22 }' "/proc/$1/stat" 2>/dev/null
+    else ps -o lstart= -p "$1" 2>/dev/null; fi
+}
+
+lives() { [ -s "$1" ] && [ "$(cat "$1")" = "$(identity "${1##*.}")" ]; }  # lives FILE.PROCESS, which holds an identity
+
+lock() {  # Two downloads at once would write the same files. Of two that come together, the lower number goes on
     local other
-    if ! mkdir "$work/lock" 2>/dev/null; then
-        other=$(cat "$work/lock/pid" 2>/dev/null)
-        if [ -n "$other" ] && kill -0 "$other" 2>/dev/null; then
-            fail "Another download (process $other) is at work in $target. Wait for it or stop it."
+    identity $$ >"$work/.mine.$$" && mv -f "$work/.mine.$$" "$work/wants.$$" ||
+        fail "Nothing can be written to $work. Name another place with CARDIAC_ML_DOWNLOAD_FOLDER."
+    for other in "$work"/wants.* "$work"/works.*; do
+        while [ "${other##*.}" != $$ ] && lives "$other" && [ "${other%.*}" = "$work/wants" ] &&
+            [ "${other##*.}" -gt $$ ]; do sleep 0.1; done  # it will see this one and give up, or is at work already
+    done
+    for other in "$work"/wants.* "$work"/works.*; do
+        [ "${other##*.}" = $$ ] && continue
+        if lives "$other"; then
+            rm -f "$work/wants.$$"
+            fail "Another download (process ${other##*.}) is at work in $target. Wait for it or stop it."
         fi
-    fi
-    mkdir -p "$work/lock" || fail "Nothing can be written to $work. Name another place with CARDIAC_ML_DOWNLOAD_FOLDER."
-    echo $$ >"$work/lock/pid"
-    trap 'rm -rf "$work/lock" "$work"/unpacking.* "$work/names" "$work/kinds" "$work/there" "$work/wget.log"' EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
+        rm -f "$other"
+    done
+    mv -f "$work/wants.$$" "$work/works.$$"
+    trap 'rm -rf "$work/works.$$" "$work"/unpacking.* "$work/names" "$work/kinds" "$work/there" "$work"/*.log' EXIT
+    trap 'stop 130' INT
+    trap 'stop 143' TERM HUP
+    for other in "$work"/client.*; do  # of a download that was killed: it would go on writing
+        lives "$other" && kill "${other##*.}"
+        rm -f "$other"
+    done
+}
+
+running=
+patiently() {  # patiently COMMAND...: so that a signal is obeyed at once, not when the command has ended
+    local status
+    "$@" &
+    running=$!
+    identity "$running" >"$work/client.$running"
+    wait "$running"
+    status=$?
+    rm -f "$work/client.$running"
+    running=
+    return $status
+}
+
+stop() {
+    [ -n "$running" ] && kill "$running" 2>/dev/null && wait "$running" 2>/dev/null
+    rm -f "$work"/client.*
+    exit "$1"
 }
 
 # --- fetching ------------------------------------------------------------------------------------------------------
 
-fetch_once() {  # fetch_once ADDRESS FILE: go on with FILE. Sets answer: whole, broken, restart or refused
+fetch_once() {  # fetch_once ADDRESS FILE: go on with FILE. Sets answer: whole, broken, restart, refused or full
     local code status
-    if [ "$client" = curl ]; then
-        code=$(curl --fail --location --connect-timeout 30 --speed-limit 100 --speed-time 60 "$display" --show-error \
-            --continue-at - --write-out '%{http_code}' --output "$2" "$1")
+    if [ "$client" = curl ]; then  # -q, --no-config: settings of this user might write elsewhere
+        patiently curl -q --fail --location --connect-timeout 30 --speed-limit 100 --speed-time 60 "$display" \
+            --show-error --continue-at - --write-out '%{http_code}' --output "$2" "$1" >"$work/curl.log"
         status=$?
+        code=$(cat "$work/curl.log")
     else
-        wget --no-verbose --show-progress --continue --tries=1 --timeout=60 --output-document="$2" "$1" \
-            --output-file="$work/wget.log"
+        [ -s "$2" ] && cp "$2" "$2.kept"  # where the server cannot go on in the middle, wget begins again over it
+        patiently wget --no-config --no-verbose --show-progress --continue --tries=1 --timeout=60 \
+            --output-document="$2" "$1" --output-file="$work/wget.log"
         status=$?
         code=$(sed -n 's/.*ERROR \([0-9][0-9]*\).*/\1/p' "$work/wget.log" | tail -n 1)
         cat "$work/wget.log" >&2
     fi
+    case $client:$status:$code in
+        curl:23:* | wget:3:*) answer=full; heard=yes; return ;;
+    esac
     case $status:$code in
         0:*) answer=whole ;;
         33:* | 36:* | *:416) answer=restart ;;  # it cannot go on in the middle
@@ -119,27 +166,53 @@ fetch_once() {  # fetch_once ADDRESS FILE: go on with FILE. Sets answer: whole, 
     heard=yes
 }
 
+is_gzip() { [ "$(head -c 2 "$1" 2>/dev/null | od -An -tx1 | tr -d ' ')" = 1f8b ]; }
+
+take_back() {  # take_back FILE: what was kept, if what came in its place is a page to log in, or less of the same
+    [ -s "$1.kept" ] || return
+    if is_gzip "$1" && [ "$(size_of "$1")" -ge "$(size_of "$1.kept")" ]; then rm -f "$1.kept"
+    else mv -f "$1.kept" "$1"; fi
+}
+
+accepted() {  # accepted FILE CHECK: what came passes, in silence; a server may lie about the length
+    [ -s "$1" ] && { [ "$answer" = whole ] || [ "$2" = opens ]; } && "$2" "$1" >/dev/null
+}
+
 fetch() {  # fetch ADDRESS FILE CHECK: until CHECK accepts the file or hope is lost. Sets heard: whether anything came
-    local tries=0 refusals=0 attempts=0 pause=$first_pause best now
-    heard=no
+    local tries=0 refusals=0 attempts=0 stale=0 pause=$first_pause best now
+    heard=yes answer=
+    if [ -s "$2" ] && "$3" "$2" >/dev/null; then return; fi  # killed while it was unpacked
+    take_back "$2.part"
     best=$(size_of "$2.part")
-    if [ "$best" -gt 0 ] && "$3" "$2.part" >/dev/null; then mv -f "$2.part" "$2"; return; fi
+    if accepted "$2.part" "$3"; then mv -f "$2.part" "$2"; return; fi
+    heard=no
     while [ "$tries" -lt "$most_tries" ] && [ "$refusals" -lt 2 ] && [ "$attempts" -lt 200 ]; do
         if [ "$attempts" -gt 0 ]; then
             say "    again in $pause s, with the $(megabytes "$(size_of "$2.part")") MB that are here"
-            sleep "$pause"
+            patiently sleep "$pause"
             pause=$((pause * 2 > 60 ? 60 : pause * 2))
         fi
         attempts=$((attempts + 1)) tries=$((tries + 1))
         fetch_once "$1" "$2.part"
+        if accepted "$2.part" "$3"; then
+            heard=yes
+            mv -f "$2.part" "$2"
+            rm -f "$2.part.kept"
+            return
+        fi
         now=$(size_of "$2.part")
         case $answer in
-            whole) if "$3" "$2.part"; then mv -f "$2.part" "$2"; return; fi; rm -f "$2.part" ;;
-            restart) rm -f "$2.part" ;;
+            whole) "$3" "$2.part"
+                if [ -s "$2.part.kept" ] && ! is_gzip "$2.part"; then take_back "$2.part"
+                elif [ "$now" = "$best" ] && [ "$stale" -lt 2 ]; then stale=$((stale + 1))  # wget with a shorter page
+                else rm -f "$2.part" "$2.part.kept"; fi ;;
+            restart) [ "$now" = 0 ] || mv -f "$2.part" "$2.part.kept" ;;
             refused) refusals=$((refusals + 1)) ;;
+            full) say "    it cannot be written; is the disk full? ($(free_mb) MB are free)"; return 1 ;;
             broken) if [ "$now" -gt "$best" ]; then best=$now tries=0 pause=$first_pause heard=yes; fi ;;
         esac
     done
+    take_back "$2.part"
     return 1
 }
 
@@ -179,13 +252,14 @@ move_into() {  # move_into FROM TO: all that FROM holds, folders of the same nam
 unpack() {  # unpack ARCHIVE PART: beside the dataset first, into it only when whole
     local space="$work/unpacking.$2"
     rm -rf "$space" && mkdir "$space" || return 1
-    if tar -xzf "$1" -C "$space" && chmod -R u+rwX "$space" && (cd "$space" && find . -type f | sort) >"$work/files" &&
-        move_into "$space" "$target"; then
+    # Nobody else's files and no rights of others, also when root unpacks.
+    if tar -xzof "$1" -C "$space" 2>"$work/tar.log" && chmod -R u+rwX,ug-s,-t "$space" 2>>"$work/tar.log" &&
+        (cd "$space" && find . -type f -size +0 | sort) >"$work/files" && move_into "$space" "$target"; then
         mv -f "$work/files" "$work/part_$2.done"  # from here on the part counts as there
         rm -rf "$space" "$1"
     else
         rm -rf "$space"
-        say "    it could not be unpacked; is the disk full? ($(free_mb) MB are free)"
+        say "    it could not be unpacked ($(free_mb) MB are free): $(head -n 1 "$work/tar.log")"
         return 1
     fi
 }
@@ -247,7 +321,7 @@ main() {
     if [ "$pairs" -ge "$pairs_wanted" ]; then say "All $pairs pairs are in $target already."; return 0; fi
     choose_client
     check_space
-    (cd "$target" && find . -path ./.download -prune -o -type f -print | sort) >"$files_there"
+    (cd "$target" && find . -path ./.download -prune -o -type f -size +0 -print | sort) >"$files_there"
     heard=yes
     get_readme || missing=", the description"
     # shellcheck disable=SC2086
@@ -259,7 +333,11 @@ main() {
             break
         fi
         number=$((number + 1))
-        if part_is_there "$part"; then say "Part $part is there ($number of $total)"; continue; fi
+        if part_is_there "$part"; then
+            say "Part $part is there ($number of $total)"
+            rm -f "$work/part_$part.tgz"*
+            continue
+        fi
         if get_part "$part"; then say "    done ($number of $total)"; else
             say "    given up for now ($number of $total)"
             missing="$missing, part $part"
@@ -268,5 +346,9 @@ main() {
     if [ -n "$missing" ]; then report "${missing#, }"; else report; fi
 }
 
-case ${1:-} in -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;; esac
+case ${1:-} in
+    "") ;;
+    -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) fail "$1 means nothing here. bash download_intracardiac_dataset.sh --help tells what can be set." ;;
+esac
 main

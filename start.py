@@ -6,6 +6,8 @@
     python3 start.py lab             open JupyterLab on the notebooks
     python3 start.py test            run the tests; options for pytest go after --:  start.py test -- -k leads
     python3 start.py setup           only install
+    python3 start.py score FILE      a command of the kit, as python -m cardiac_ml would run it: score, check,
+                                     simulate, make-challenge, submit-template, ... (--help after it)
 
 On Windows write py in place of python3. The first call makes the folder .venv and installs the packages of
 requirements.txt into it (about 2 GB, a few minutes); later calls start at once. Inside a virtual environment, conda
@@ -14,7 +16,9 @@ The data are real where ecg_dataset/ or intracardiac_dataset/ is in this folder,
 """
 # Plain old syntax on purpose: an outdated Python must get as far as the message that says so.
 from __future__ import print_function
+import ast
 import collections
+import contextlib
 import hashlib
 import os
 import platform
@@ -22,12 +26,16 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 OLDEST, NEWEST = (3, 11), (3, 13)  # what the exact versions in requirements.txt come for
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 STAMP = "cardiac_ml_installed.txt"  # in the environment: what was installed there, written only after success
+UNFINISHED = "cardiac_ml_unfinished.txt"  # in .venv: from before it is made until its pip works
 COMMANDS = ("run", "test", "lab", "setup")
+KIT = ("simulate", "pack", "rebuild-heartbeats", "submit-template", "check", "score", "make-challenge", "figures")
+UTF8 = dict(PYTHONUTF8="1")  # for every Python started from here: paths and output are the same in any locale
 Environment = collections.namedtuple("Environment", "kind python folder")  # kind: own, virtual, conda, colab
 
 
@@ -39,17 +47,18 @@ def dotted(version):
     return ".".join(str(number) for number in version[:2])
 
 
+THIS = "This is Python {}{}".format(dotted(sys.version_info), "" if sys.maxsize > 2**32 else " for 32 bit")
+
+
 def supported(version):
     return OLDEST <= tuple(version[:2]) <= NEWEST
 
-
-# --- which Python --------------------------------------------------------------------------------------------------
 
 def output(command):
     """(exit status, everything it printed)"""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-                              errors="replace")
+                              errors="replace", env=dict(os.environ, **UTF8), close_fds=os.name == "nt")
     except OSError as error:
         return 1, str(error)
     return done.returncode, done.stdout.strip()
@@ -77,13 +86,9 @@ def find_python():
         version = version_of(command)
         if version and supported(version):
             if command != [sys.executable]:
-                print("{} does not fit; using {}.".format(this_python(), " ".join(command)), flush=True)
+                print("{} does not fit; using {}.".format(THIS, " ".join(command)), flush=True)
             return command
-    raise Stop(wrong_python("{}, and no other one was found.".format(this_python())))
-
-
-def this_python():
-    return "This is Python {}{}".format(dotted(sys.version_info), "" if sys.maxsize > 2**32 else " for 32 bit")
+    raise Stop(wrong_python("{}, and no other one was found.".format(THIS)))
 
 
 def wrong_python(found):
@@ -104,15 +109,13 @@ def surroundings():
     return "conda" if os.path.isdir(os.path.join(sys.prefix, "conda-meta")) else None
 
 
-# --- the environment -----------------------------------------------------------------------------------------------
-
 def environment():
     kind = surroundings()
     if kind is None or kind == "own":
         return own_environment()
     if not (supported(sys.version_info) and sys.maxsize > 2**32):
         raise Stop(wrong_python("{}, in the {} environment {}. Leave that (deactivate, or conda deactivate) and start "
-                                "again, or make one that fits.".format(this_python(), kind, sys.prefix)))
+                                "again, or make one that fits.".format(THIS, kind, sys.prefix)))
     return Environment(kind, sys.executable, sys.prefix)
 
 
@@ -120,25 +123,45 @@ def own_environment():
     """.venv beside this file, made if there is none that works."""
     folder = os.path.join(ROOT, ".venv")
     python = os.path.join(folder, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
-    version = version_of(python) if os.path.exists(python) else None
+    known = os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+    unfinished = os.path.exists(os.path.join(folder, UNFINISHED))
+    if os.path.isdir(folder) and os.listdir(folder) and not (known or unfinished):
+        raise Stop("{} is not a virtual environment, yet not empty. Rename it and start again.".format(folder))
+    version = version_of(python) if known and not unfinished else None
     if version and not supported(version):
         raise Stop("{} has Python {}; the kit needs {} to {}. Delete or rename that folder and start again.".format(
             folder, dotted(version), dotted(OLDEST), dotted(NEWEST)))
-    if version is None:
-        make_venv(find_python(), folder)
+    if version is None or not (is_inside(python, folder) and has_pip(python, try_to_get_it=True)):
+        make_venv(find_python(), folder, python)
     return Environment("own", python, folder)
 
 
-def make_venv(base, folder):
-    if os.path.isdir(folder) and os.listdir(folder) and not os.path.exists(os.path.join(folder, "pyvenv.cfg")):
-        raise Stop("{} is not a virtual environment, yet not empty. Rename it and start again.".format(folder))
+def is_inside(python, folder):
+    """Whether what this Python installs goes into that folder."""
+    prefix = ask(python, "import sys; print(ascii(sys.prefix))")  # ascii: whatever its console can show
+    return prefix is not None and os.path.realpath(ast.literal_eval(prefix)) == os.path.realpath(folder)
+
+
+def make_venv(base, folder, python):
+    """The mark in it says for as long as it is being made that it is not whole, whatever ends this process."""
     print("Making the virtual environment {} ...".format(folder), flush=True)
     if ask(base, "import ensurepip, venv") is None:
         raise Stop(no_venv(base))
-    status, text = output(base + ["-m", "venv", "--clear", folder])
-    if status:
-        shutil.rmtree(folder, ignore_errors=True)  # half of one would look like a whole one next time
-        raise Stop(no_venv(base) if "ensurepip" in text else "{} could not be made:\n{}".format(folder, text))
+    os.makedirs(folder, exist_ok=True)
+    mark = os.path.join(folder, UNFINISHED)
+    write(mark, "Made by start.py, and not whole yet: the next start makes it anew.\n")
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if path != mark:
+            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)
+    status, text = output(base + ["-m", "venv", folder])
+    if status or not is_inside(python, folder) or not has_pip(python):
+        shutil.rmtree(folder, ignore_errors=True)
+        reason = reason_in(text)
+        if reason is None and "ensurepip" in text:
+            raise Stop(no_venv(base))
+        raise Stop("{} could not be made. {}\n{}".format(folder, reason or "", text))
+    os.remove(mark)
 
 
 def no_venv(base):
@@ -149,11 +172,9 @@ def no_venv(base):
                 " ".join(base), version))
 
 
-# --- installing ----------------------------------------------------------------------------------------------------
-
 def fingerprint():
     """Changes with the requirements and with the place of this folder. An environment has its own Python version."""
-    digest = hashlib.sha256(ROOT.encode())
+    digest = hashlib.sha256(os.fsencode(ROOT))
     for name in ("requirements.txt", "pyproject.toml"):
         with open(os.path.join(ROOT, name), "rb") as file:
             digest.update(file.read())
@@ -161,50 +182,118 @@ def fingerprint():
 
 
 def install(target):
-    """Install the requirements, unless the stamp says that just these are there already."""
+    """Install the requirements, unless the stamp says that just these are there already, and they still are."""
     stamp = os.path.join(target.folder, STAMP)
-    wanted = "{} python {}\n".format(fingerprint(), dotted(version_of(target.python) or (0, 0)))
-    if read(stamp) == wanted:
+    wanted = "{} python {}".format(fingerprint(), dotted(version_of(target.python) or (0, 0)))
+    told = (read(stamp) or "").splitlines()
+    whole, broken = packages(target.python)
+    mine = target.kind in ("own", "virtual")  # conda and Colab look after their packages themselves
+    gone = set(told[1:]) - {name for name, _ in whole} if mine else set()
+    if told[:1] == [wanted] and not gone:
         return
+    if told[:1] == [wanted]:
+        print("No longer whole in {}: {}".format(target.folder, ", ".join(sorted(gone))), flush=True)
     if os.path.exists(stamp):
         os.remove(stamp)
+    for name, record in broken:
+        if target.kind == "own" or name in gone:
+            shutil.rmtree(record, ignore_errors=True)  # else pip would take that package for installed
     need_pip(target.python)
     print("Installing the packages into {} (once; a few minutes) ...".format(target.folder), flush=True)
     log = os.path.join(ROOT, "runs", "install.log")
-    os.makedirs(os.path.dirname(log), exist_ok=True)
-    if target.kind in ("conda", "colab"):  # others chose these versions: take what fits the ranges, move nothing else
-        extras = "notebooks,records,xray,test" + ("" if target.kind == "colab" else ",lab")
-        pip(target.python, ["-e", "{}[{}]".format(ROOT, extras)], log)
-    else:
+    if mine:
         torch_for_cpu(target.python, log)
-        pip(target.python, ["--only-binary=:all:", "-r", os.path.join(ROOT, "requirements.txt")], log)
+        status = run_pip(target.python, ["--only-binary=:all:", "-r", os.path.join(ROOT, "requirements.txt")], log)
+    else:  # others chose these versions: take what fits the ranges, move nothing else
+        extras = "notebooks,records,xray,test" + ("" if target.kind == "colab" else ",lab")
+        status = run_pip(target.python, ["-e", "{}[{}]".format(ROOT, extras)], log)
+    if status:
+        raise Stop(why_pip_failed(read(log) or "", log))
+    if mine:
         make_importable(target.python)
-    with open(stamp, "w") as file:
-        file.write(wanted)
+    write(stamp, "\n".join([wanted] + [name for name, _ in packages(target.python)[0]]) + "\n")
+
+
+def packages(python):
+    """(whole, broken): the packages there as (name, folder of its record). A killed pip and a folder deleted by hand
+    leave broken ones: pip writes INSTALLER last, and RECORD names the files."""
+    told = ask(python, """if True:
+        import os, sysconfig
+        site, found = sysconfig.get_paths()["purelib"], ([], [])
+        for name in sorted(os.listdir(site)):
+            record = os.path.join(site, name)
+            if name.endswith(".dist-info"):
+                try:
+                    with open(os.path.join(record, "RECORD"), encoding="utf-8") as file:
+                        tops = {line.split(",")[0].split("/")[0].strip('"') for line in file}
+                    whole = os.path.exists(os.path.join(record, "INSTALLER")) and all(
+                        os.path.exists(os.path.join(site, top)) for top in tops - {"", "..", "__pycache__"})
+                except OSError:
+                    whole = False
+                found[not whole].append((name.split("-")[0], record))
+        print(ascii(found))""")
+    return ast.literal_eval(told) if told else ([], [])
 
 
 def read(path):
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except OSError:
         return None
 
 
-def need_pip(python):
-    """A virtual environment made by uv, or one that was interrupted, has none."""
-    if ask(python, "import pip") is None:
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def has_pip(python, try_to_get_it=False):
+    """Whether its pip works. A virtual environment made by uv has none; that may be mended."""
+    if output([python, "-m", "pip", "--version"])[0] and try_to_get_it:
         ask(python, "import ensurepip; ensurepip.bootstrap()")
-        if ask(python, "import pip") is None:
-            raise Stop("{} has no pip. Install it there (uv pip install pip, conda install pip), or delete that "
-                       "environment and start again.".format(python))
+    return output([python, "-m", "pip", "--version"])[0] == 0
+
+
+def need_pip(python):
+    if not has_pip(python, try_to_get_it=True):
+        raise Stop("{} has no pip. Install it there (uv pip install pip, conda install pip), or delete that "
+                   "environment and start again.".format(python))
+
+
+@contextlib.contextmanager
+def one_at_a_time():
+    """Only one start makes and fills an environment; others wait. The programs it starts hold the lock as well, so
+    that a pip that outlives a killed start is waited for too."""
+    os.makedirs(os.path.join(ROOT, "runs"), exist_ok=True)
+    with open(os.path.join(ROOT, "runs", "start.lock"), "a") as file:
+        os.set_inheritable(file.fileno(), True)
+        if not locked(file):
+            print("Another start is installing; waiting for it ...", flush=True)
+            while not locked(file):
+                time.sleep(0.2)
+        yield
+
+
+def locked(file):
+    """Whether the lock on this file is ours now. It goes with the last process that holds the file open."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def make_importable(python):
     """``import cardiac_ml`` works in every notebook of this environment, wherever it is opened."""
-    folder = ask(python, "import sysconfig; print(sysconfig.get_paths()['purelib'])")
-    with open(os.path.join(folder, "cardiac_ml.pth"), "w", encoding="utf-8") as file:
-        file.write(ROOT + "\n")
+    folder = ast.literal_eval(ask(python, "import sysconfig; print(ascii(sysconfig.get_paths()['purelib']))"))
+    # A line that starts with import is run. Unlike a plain path, it is ASCII, as which some locales read this file.
+    write(os.path.join(folder, "cardiac_ml.pth"), "import sys; sys.path.append({})\n".format(ascii(ROOT)))
 
 
 def torch_for_cpu(python, log):
@@ -227,16 +316,12 @@ def pip_is_configured(python):
     return any(place in told for place in ("index-url", "find-links", "no-index"))
 
 
-def pip(python, arguments, log):
-    if run_pip(python, arguments, log):
-        raise Stop(why_pip_failed(read(log) or "", log))
-
-
 def run_pip(python, arguments, log):
     """pip install, with a line for each large download and everything else in the log. Returns its exit status."""
     command = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
     process = subprocess.Popen(command + arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-                               errors="replace", env=dict(os.environ, PYTHONUNBUFFERED="1", PYTHONUTF8="1"))
+                               errors="replace", env=dict(os.environ, PYTHONUNBUFFERED="1", **UTF8),
+                               close_fds=os.name == "nt")
     with open(log, "w", encoding="utf-8") as file:
         for line in process.stdout:
             file.write(line)
@@ -267,33 +352,38 @@ REASONS = (
     ("Permission denied|Access is denied|Errno 13",
      "A file could not be written. Close programs that use this environment (Jupyter, an editor), or copy the kit to "
      "a folder of your own."),
+    (r"requirement (hypothesis|ipykernel|ipywidgets|joblib|jupytext|tqdm)\b.*from versions: none",
+     "The package index answered, but not with packages: perhaps a page to log in to this network (open any web page "
+     "and see), or a mirror that lacks them (python3 -m pip config list names it)."),
     ("No matching distribution|Could not find a version",
      "There is no ready-made package for this machine and Python. PyTorch comes for 64-bit Linux, Windows and for "
      "Macs with Apple chips; on others (Intel Macs, Alpine) use Google Colab."),
 )
 
 
+def reason_in(text):
+    return next((advice for pattern, advice in REASONS if re.search(pattern, text)), None)
+
+
 def why_pip_failed(text, log):
-    reason = next((advice for pattern, advice in REASONS if re.search(pattern, text)), "pip could not install them.")
+    reason = reason_in(text) or "pip could not install them."
     errors = [line.strip() for line in text.splitlines() if line.startswith("ERROR")] or text.strip().splitlines()
     return "The packages are not installed. {}\npip said: {}\nAll it said is in {}".format(
         reason, "\n          ".join(errors[-3:]), log)
 
 
-# --- the commands --------------------------------------------------------------------------------------------------
-
-def call(command, **variables):
-    """Run a program in this folder to its end; an interrupt is left to it, since it gets one too."""
-    process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ, PYTHONUTF8="1", **variables))
+def call(command, folder=None, **variables):
+    """Become this program, in ``folder`` (this one); so whoever interrupts or ends it, ends just it. Windows cannot."""
+    os.chdir(folder or ROOT)
+    variables = dict(os.environ, **dict(UTF8, **variables))
+    if os.name != "nt":
+        os.execvpe(command[0], command, variables)
+    process = subprocess.Popen(command, env=variables)
     while True:
         try:
             return process.wait()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # the program gets it too
             continue
-
-
-def run_notebooks(python, names, quick):
-    return call([python, "-m", "tools.notebooks", "run"] + ["--quick"] * quick + names)
 
 
 def run_tests(python, arguments):
@@ -315,6 +405,8 @@ def open_lab(target, arguments):
 
 def read_arguments(arguments):
     """(command, what follows it, quick)"""
+    if arguments and arguments[0] in KIT:
+        return "kit", arguments, False
     if set(arguments) & {"-h", "--help", "help"}:
         print(__doc__)
         sys.exit(0)
@@ -331,14 +423,21 @@ def read_arguments(arguments):
 
 def start(arguments):
     command, further, quick = read_arguments(arguments)
-    target = environment()
-    install(target)
+    with one_at_a_time():
+        target = environment()
+        install(target)
+    if command == "kit":
+        path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
+        # In the folder of the user: names of files are meant from there.
+        return call([target.python, "-m", "cardiac_ml"] + further, os.getcwd(), PYTHONPATH=path)
     print("Python {} in {} is ready.".format(dotted(version_of(target.python) or ()), target.folder), flush=True)
     if command == "test":
         return run_tests(target.python, further)
     if command == "lab":
         return open_lab(target, further)
-    return run_notebooks(target.python, further, quick) if command == "run" else 0
+    if command == "setup":
+        return 0
+    return call([target.python, "-m", "tools.notebooks", "run"] + ["--quick"] * quick + further)
 
 
 def main(arguments):
@@ -357,4 +456,7 @@ def main(arguments):
 if __name__ == "__main__":
     if sys.version_info < (3, 6):
         sys.exit("This is Python {}. Start with Python 3: python3 start.py".format(dotted(sys.version_info)))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a folder may have a name that this console cannot show
     sys.exit(main(sys.argv[1:]))

@@ -69,7 +69,7 @@ def check_ecg(ecg_mv, samples: int | None = 500) -> np.ndarray:
     For ECGs from outside, before a network sees them: shape, missing values, unit, flat leads, order of leads.
     """
     ecg_mv = np.asarray(ecg_mv)
-    _check_shape(ecg_mv.shape, samples)
+    check_shape(ecg_mv.shape, samples)
     if ecg_mv.dtype.kind not in "fiu":
         raise DataError(f"expected numbers in millivolts, found an array of {ecg_mv.dtype}.")
     ecg_mv = ecg_mv.astype(np.float32, copy=False)
@@ -79,7 +79,8 @@ def check_ecg(ecg_mv, samples: int | None = 500) -> np.ndarray:
     return ecg_mv
 
 
-def _check_shape(shape, samples):
+def check_shape(shape, samples):
+    """Raise unless ``shape`` is that of ECGs, (12, samples) or (cases, 12, samples); None is any number of samples."""
     wanted = f"(12, {samples or 'time'}) or (cases, 12, {samples or 'time'})"
     if len(shape) >= 2 and shape[-2] == 12 and shape[-1] > 0 and samples in (None, shape[-1]) and 0 not in shape:
         return

@@ -1,4 +1,5 @@
 """download_intracardiac_dataset.sh against a server that cuts connections, serves garbage and lacks parts."""
+import contextlib
 import http.server
 import io
 import os
@@ -43,11 +44,20 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.plan, self.asked = {"/_1_1.md/download": b"# About\n"}, {}, []
+        self.files, self.plan, self.asked, self.pauses = {"/_1_1.md/download": b"# About\n"}, {}, [], {}
 
-    def add(self, part, body, *moods):
-        self.files[f"/_{part}_1.tgz/download"] = body
-        self.plan[f"/_{part}_1.tgz/download"] = list(moods)
+    def add(self, part, body, *moods, pause=0):
+        path = f"/_{part}_1.tgz/download"
+        self.files[path], self.plan[path], self.pauses[path] = body, list(moods), pause
+
+    def holds(self, folder):
+        """Whether every file of the archives lies in ``folder`` as it was served."""
+        for body in self.files.values():
+            if body[:2] == b"\x1f\x8b":
+                with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+                    if any((folder / name).read_bytes() != tar.extractfile(name).read() for name in tar.getnames()):
+                        return False
+        return True
 
     def starts(self, part):
         """First byte of each request for this part."""
@@ -56,6 +66,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def handle(self):
+        with contextlib.suppress(OSError):  # whoever asked was killed
+            super().handle()
 
     def log_message(self, *arguments):
         pass
@@ -80,26 +94,43 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - start))
+        self.send_header("Content-Length", str(len(body) - start + 99 * (mood == "boast")))
         self.end_headers()
         if "cut" in mood or mood == "hang":
             self.wfile.write(body[start:start + (len(body) - start) // 2])
             if mood == "hang":
-                time.sleep(5)
+                self.server.hanging.wait(30)
             self.close_connection = True
             self.connection.close()
         else:
-            self.wfile.write(body[start:])
+            for piece in range(start, len(body), 50_000):
+                self.wfile.write(body[piece:min(piece + 50_000, len(body))])
+                time.sleep(self.server.pauses.get(self.path, 0) / 10)
+            self.close_connection = mood == "boast"
+
+
+@contextlib.contextmanager
+def serving(server):
+    server.hanging = threading.Event()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server
+    server.hanging.set()
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture
 def server():
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Server()) as server:
+        yield server
+
+
+def settings(server, folder, path=None, **more):
+    """The environment of one download, with none of the user's but what shells need."""
+    known = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR", "PATH") if name in os.environ}
+    names = {"folder": folder, "url": f"http://127.0.0.1:{server.server_port}/", "tries": 3, "pause": 0, **more}
+    return known | {"PATH": path or known["PATH"]} | {
+        f"CARDIAC_ML_DOWNLOAD_{name.upper()}": str(value) for name, value in names.items()}
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +149,16 @@ def tools(tmp_path_factory):
 @pytest.fixture
 def environment(server, tools, tmp_path):
     def make(client="curl", parts="2 3", pairs=3, **more):
-        names = {"FOLDER": str(tmp_path / "data"), "URL": f"http://127.0.0.1:{server.server_port}/", "PARTS": parts,
-                 "PAIRS": str(pairs), "TRIES": "3", "PAUSE": "0", **more}
-        known = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
-        return known | {"PATH": tools[client]} | {f"CARDIAC_ML_DOWNLOAD_{k}": str(v) for k, v in names.items()}
+        folder = more.pop("folder", tmp_path / "data")
+        return settings(server, folder, tools[client], parts=parts, pairs=pairs, **more)
     return make
 
 
 @pytest.fixture
 def download(environment):
-    def run(client="curl", **settings):
-        return subprocess.run(["bash", str(SCRIPT)], env=environment(client, **settings), stdout=subprocess.PIPE,
+    def run(client="curl", *arguments, variables=(), **names):
+        return subprocess.run(["bash", str(SCRIPT), *arguments],
+                              env=environment(client, **names) | dict(variables), stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, timeout=60, stdin=subprocess.DEVNULL)
     return run
 
@@ -262,9 +292,7 @@ def test_killed_in_the_middle_goes_on(server, environment, download, tmp_path, c
     process = subprocess.Popen(["bash", str(SCRIPT)], env=environment(client, parts="2", pairs=1),
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     part = tmp_path / "data" / ".download" / "part_2.tgz.part"
-    end = time.monotonic() + 20
-    while not (part.exists() and part.stat().st_size > 100_000) and time.monotonic() < end:
-        time.sleep(0.02)
+    wait_for(lambda: part.exists() and part.stat().st_size > 100_000)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = download(client, parts="2", pairs=1)
@@ -272,24 +300,137 @@ def test_killed_in_the_middle_goes_on(server, environment, download, tmp_path, c
     assert server.starts(2)[1] > 0
 
 
-def test_two_at_once_do_not_mix(download, tmp_path):
-    lock = tmp_path / "data" / ".download" / "lock"
-    lock.mkdir(parents=True)
-    (lock / "pid").write_text(str(os.getpid()))
-    done = download()
-    assert done.returncode == 1 and f"process {os.getpid()}" in done.stdout
+def test_killed_while_it_unpacked_it_fetches_nothing_again(server, download, tmp_path):
+    body = archive(pair("a", 1))
+    server.add(2, body)
+    work = tmp_path / "data" / ".download"
+    work.mkdir(parents=True)
+    (work / "part_2.tgz").write_bytes(body)
+    assert download(parts="2", pairs=1).returncode == 0
+    assert server.starts(2) == [] and server.holds(tmp_path / "data") and not list(work.glob("*.tgz*"))
+    (work / "part_2.tgz").write_bytes(body)  # left by a kill just after
+    (tmp_path / "data" / "README.md").unlink()
+    download(parts="2", pairs=9)
+    assert not (work / "part_2.tgz").exists()
+
+
+def test_killed_at_random_moments_it_ends_with_what_the_server_has(tmp_path):
+    from tools.kill_tests import download as killed_downloads
+    assert killed_downloads(tmp_path, kills=4, seed=1) == []
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_obeyed_while_the_server_is_silent(server, environment, tmp_path, sign):
+    server.add(2, archive(pair("a", 1)), "hang")
+    process = subprocess.Popen(["bash", str(SCRIPT)], env=environment(parts="2"), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    wait_for((tmp_path / "data" / ".download" / "part_2.tgz.part").exists)
+    process.send_signal(sign)
+    assert process.wait(timeout=20) == 128 + sign
+    assert not server.hanging.is_set() and not list((tmp_path / "data" / ".download").glob("works.*"))
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert condition()
+
+
+def test_of_many_at_once_one_works(server, environment, tmp_path):
+    server.add(2, archive(pair("a", 1), size=100_000), pause=3)
+    started = [subprocess.Popen(["bash", str(SCRIPT)], env=environment(parts="2", pairs=1), stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True) for _ in range(6)]
+    told = [process.communicate(timeout=60)[0] for process in started]
+    assert sorted(process.returncode for process in started) == [0, 1, 1, 1, 1, 1], told
+    assert sum("is at work" in text for text in told) == 5 and server.starts(2) == [0]
+    assert server.holds(tmp_path / "data")
+
+
+@pytest.mark.parametrize("number", [1, os.getpid()])
+def test_a_lock_of_a_process_that_is_gone_is_not_believed(server, download, tmp_path, number):
+    """Even where another one has its number now, as number 1 in every container has."""
+    server.add(2, archive(pair("a", 1)))
+    work = tmp_path / "data" / ".download"
+    work.mkdir(parents=True)
+    (work / f"works.{number}").write_text("31415926535\n")
+    assert download(parts="2", pairs=1).returncode == 0 and not list(work.glob("works.*"))
+
+
+@clients
+def test_settings_of_the_user_are_not_obeyed(server, download, tmp_path, client):
+    server.add(2, archive(pair("a", 1)))
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".curlrc").write_text(f"output = {home}/stolen\nuser-agent = x\n")
+    (home / ".wgetrc").write_text("reject_log = stolen\nquota = 1\nuse_proxy = on\nhttp_proxy = http://127.0.0.1:9\n")
+    assert download(client, parts="2", pairs=1, variables={"HOME": str(home)}).returncode == 0
+    assert not (home / "stolen").exists() and server.holds(tmp_path / "data")
+
+
+def test_an_emptied_file_is_missing(server, download, tmp_path):
+    server.add(2, archive(pair("a", 1)))
+    download(parts="2", pairs=1)
+    (tmp_path / "data" / pair("a", 1)[0]).write_bytes(b"")
+    again = download(parts="2", pairs=1)
+    assert again.returncode == 0 and "already" not in again.stdout and server.holds(tmp_path / "data")
+
+
+@clients
+def test_a_server_that_promises_too_much_or_asks_to_log_in(server, download, tmp_path, client):
+    server.add(2, archive(pair("a", 1)), *["boast"] * 9)
+    server.add(3, archive(pair("b", 1)), "cut", "garbage", "garbage")
+    done = download(client, pairs=2)
+    assert done.returncode == 0 and server.holds(tmp_path / "data"), done.stdout
+    assert len(server.starts(2)) == 1 and server.starts(3)[-1] > 0  # what was fetched before the page is kept
+
+
+def test_wrong_words_start_nothing(server, download):
+    done = download("curl", "--hepl")
+    assert done.returncode == 1 and "--hepl means nothing" in done.stdout and server.asked == []
+
+
+def special(name, mode):
+    info = tarfile.TarInfo(name)
+    info.mode = mode
+    return info
+
+
+def test_rights_of_others_and_names_too_long(server, download, tmp_path):
+    server.add(2, archive([special("a/pECGData_x_1.npy", 0o6777), "a/VmData_x_1.npy"]))
+    server.add(3, archive(["b" * 300 + ".npy"]))
+    done = download(pairs=1)
+    assert (tmp_path / "data" / "a" / "pECGData_x_1.npy").stat().st_mode & 0o7000 == 0
+    assert "name too long" in done.stdout and "disk" not in done.stdout.partition("Part 3")[2]
+
+
+@clients
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_named(server, download, tmp_path, client):
+    server.add(2, archive(pair("a", 1)))
+    work = tmp_path / "data" / ".download"
+    work.mkdir(parents=True)
+    (work / "part_2.tgz.part").symlink_to("/dev/full")
+    done = download(client, parts="2", pairs=1)
+    assert done.returncode == 1 and "is the disk full?" in done.stdout and len(server.starts(2)) == 1
+
+
+def test_any_name_of_the_folder(server, download, tmp_path):
+    server.add(2, archive(pair("a", 1)))
+    strange = tmp_path / "two\nlines $HOME 'and' \"quotes\""
+    done = download(parts="2", pairs=1, folder=strange)
+    assert done.returncode == 0 and server.holds(strange) and "error" not in done.stdout, done.stdout
 
 
 def test_too_little_space_is_said_before_fetching(server, download):
-    done = download(MB=10**9)
+    done = download(mb=10**9)
     assert done.returncode == 1 and "Too little space" in done.stdout and server.asked == []
 
 
 def test_a_server_that_is_down_stops_it_at_once(server, download):
-    started = time.monotonic()
-    done = download(parts="2 3 4 5 6", URL="http://127.0.0.1:9")
+    done = download(parts="2 3 4 5 6", url="http://127.0.0.1:9")
     assert done.returncode == 1 and "is there a network?" in done.stdout
-    assert "all from part 2 on" in done.stdout and time.monotonic() - started < 15
+    assert "all from part 2 on" in done.stdout
 
 
 def test_without_curl_and_wget_it_says_so(download):
@@ -328,3 +469,11 @@ def test_run_by_another_shell_it_does_the_same(server, environment, shell):
     done = subprocess.run([shell, str(SCRIPT)], env=environment(parts="2", pairs=1), stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=60)
     assert done.returncode == 0 and "1 of 1 pairs" in done.stdout, done.stdout
+
+
+def test_a_shell_that_cannot_tell_the_name_of_a_sourced_file_runs_nothing(server, environment, tmp_path):
+    if not shutil.which("dash"):
+        pytest.skip("dash is not installed")
+    (tmp_path / "caller").write_text(f"echo once\n. {SCRIPT}\necho status $?\n")
+    done = subprocess.run(["dash", "caller"], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.stdout == "once\nstatus 1\n" and "Run this with bash" in done.stderr and server.asked == []

@@ -3,8 +3,12 @@ import pytest
 import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from cardiac_ml import metrics
+from cardiac_ml.activation import apd90_ms, upstroke_ms
+from cardiac_ml.files import DataError
+from cardiac_ml.points import POINT_NAMES
 
 
 def drawn(seed, rows=200, classes=5, ties=False):
@@ -64,14 +68,6 @@ def test_all_normal_has_the_accuracy_of_the_common_class_and_a_poor_macro_f1():
     assert metrics.macro_f1(truth, prediction) == pytest.approx(0.181, abs=5e-4)
 
 
-def test_curves_agree_with_scikit_learn():
-    truth, probability = drawn(3, classes=2, ties=True)
-    alarm, found, threshold = metrics.roc_curve(truth == 1, probability[:, 1])
-    expected = reference.roc_curve(truth, probability[:, 1], drop_intermediate=False)
-    for mine, theirs in zip((alarm, found, threshold), expected):
-        np.testing.assert_allclose(mine, theirs)
-
-
 def test_the_threshold_reaches_the_sensitivity_and_no_higher_one_does():
     truth, probability = drawn(4, classes=2)
     score, hit = probability[:, 1], truth == 1
@@ -89,26 +85,243 @@ def test_the_dictionary_names_each_class():
     assert sum(line["rows"] for line in table) == len(truth)
 
 
-def test_the_interval_holds_the_score_and_is_repeatable():
-    truth, probability = drawn(6)
-    low, high = metrics.interval(metrics.accuracy, truth, probability, draws=200)
-    assert low < metrics.accuracy(truth, probability) < high
-    assert (low, high) == metrics.interval(metrics.accuracy, truth, probability, draws=200)
+# ---- maps and voltages ----
+
+def traces(onset_ms, apd_ms=250.0, length=500):
+    """Voltages of a simple shape with known upstroke and duration: (...,) -> (..., length)."""
+    since = np.arange(length) - np.asarray(onset_ms, dtype=float)[..., None]
+    upstroke = np.clip(since / 4 + 0.5, 0, 1)  # a ramp of 4 ms that crosses 0 mV exactly at the onset
+    return (-80 + 160 * upstroke) * (since < apd_ms) - 80 * (since >= apd_ms)
 
 
-def test_patients_give_a_wider_interval_than_rows_where_errors_come_by_patient():
+@pytest.fixture
+def maps():
+    rng = np.random.default_rng(0)
+    return rng.uniform(10, 120, (6, 75)), rng.permutation(np.repeat(["v1", "v2", "v3"], 2))
+
+
+def test_upstroke_is_the_interpolated_crossing():
+    onset = np.array([[10.0, 10.25, 99.5], [0.25, 33.3, 400.0]])
+    assert upstroke_ms(traces(onset)) == pytest.approx(onset)
+
+
+def test_a_point_that_never_activates_is_missing_not_early():
+    assert np.isnan(upstroke_ms(np.full((2, 500), -80.0))).all()
+
+
+def test_apd90_of_a_known_trace():
+    assert apd90_ms(traces(np.full((3, 2), 40.0), apd_ms=250)) == pytest.approx(250, abs=1)
+    assert np.isnan(apd90_ms(traces(np.full((1, 1), 400.0)))).all()  # still up at the end
+
+
+def test_a_perfect_map_scores_perfectly_and_a_shift_costs_its_size(maps):
+    truth, _ = maps
+    assert metrics.mae_ms(truth, truth) == 0 and metrics.map_correlation(truth, truth) == pytest.approx(1)
+    for score in (metrics.mae_ms, metrics.rmse_ms, metrics.p95_ms):
+        assert score(truth, truth + 3) == pytest.approx(3)
+    assert metrics.map_correlation(truth, truth + 3) == pytest.approx(1)
+
+
+def test_missing_labels_are_left_out_and_counted(maps):
+    truth = maps[0].copy()
+    guess = truth + 2
+    truth[0, :10] = np.nan
+    assert metrics.mae_ms(truth, guess) == pytest.approx(2)
+    assert metrics.map_correlation(truth, guess) == pytest.approx(1)
+    assert metrics.missing(truth, guess) == 10
+
+
+def test_earliest_site_distance(maps):
+    truth = maps[0]
+    points = np.random.default_rng(1).uniform(0, 90, (75, 3))
+    first, other = truth[0].argmin(), 5
+    guess = truth[:1].copy()
+    assert metrics.earliest_site_mm(truth[:1], guess, points) == 0
+    guess[0, other] = -1
+    expected = np.linalg.norm(points[first] - points[other])
+    assert metrics.earliest_site_mm(truth[:1], guess, points) == pytest.approx(expected)
+
+
+def test_voltage_scores_see_their_own_kind_of_error():
+    onset = np.random.default_rng(2).uniform(20, 120, (4, 75))
+    truth = traces(onset)
+    late, long = traces(onset + 2), traces(onset, apd_ms=270)
+    assert metrics.upstroke_error_ms(truth, late) == pytest.approx(2)
+    assert metrics.upstroke_error_ms(truth, long) == pytest.approx(0, abs=1e-6)
+    assert metrics.apd90_error_ms(truth, long) == pytest.approx(20, abs=1)
+    assert metrics.plateau_error_mv(truth, late) == 0
+    assert metrics.r2(truth, truth) == 1
+    assert metrics.r2(truth, np.full_like(truth, truth.mean())) == pytest.approx(0, abs=1e-9)
+    assert metrics.mae_mv(truth, truth + 5) == pytest.approx(5) == metrics.rmse_mv(truth, truth + 5)
+
+
+def test_coverage_of_a_laplace_spread():
+    error = np.random.default_rng(3).laplace(scale=4, size=(200, 75))
+    assert metrics.coverage(np.zeros_like(error), error, np.full_like(error, 4.0)) == pytest.approx(0.9, abs=0.01)
+
+
+@pytest.mark.parametrize("prediction, words", [
+    (np.zeros((1, 75)), r"\(3, 75\) and prediction \(1, 75\)"), (np.zeros(75), r"prediction \(75,\)"),
+    (np.zeros((3, 2, 75)), r"prediction \(3, 2, 75\)"), (np.zeros((0, 75)), r"\(0, 75\)"),
+    (np.full((3, 75), np.nan), "NaN, infinity"), (np.full((3, 75), -np.inf), "NaN, infinity"),
+])
+def test_nothing_is_broadcast_and_nothing_missing_is_scored(prediction, words):
+    maps, voltages = np.zeros((3, 75)), np.zeros((3, 75, 500))
+    for truth, scores in ((maps, metrics.ACTIVATION), (voltages, metrics.VOLTAGE)):
+        for score in scores.values():
+            with pytest.raises(DataError, match=words if truth is maps else "prediction"):
+                score(truth, prediction)
+    with pytest.raises(DataError, match=r"\(75, 75\)"):
+        metrics.mae_ms(np.zeros(75), np.zeros((75, 75)))
+    with pytest.raises(DataError, match=r"\(75,\)"):
+        metrics.coverage(maps, maps, np.ones(75))
+    with pytest.raises(DataError, match="1 groups for 3 cases"):
+        metrics.by_group(metrics.mae_ms, maps, maps, ["a"])
+
+
+@pytest.mark.parametrize("truth", [[0, 1, 2], [0, -1, 1], [0, 0.5, 1], [0, np.nan, 1], ["N", "V", "N"]])
+@pytest.mark.parametrize("prediction", [np.eye(2)[[0, 1, 1]], np.array([0.1, 0.9, 0.8])])
+def test_the_truth_of_classes_is_class_numbers(truth, prediction):
+    for name, score in metrics.classification("NV").items():
+        if truth != [0, 1, 2] or prediction.ndim == 2 or name in ("AUROC", "AUPRC", "Brier", "calibration error"):
+            with pytest.raises(DataError, match="class numbers"):
+                score(truth, prediction)
+
+
+def test_what_is_no_probability_has_no_brier_and_one_column_no_score():
+    truth = np.array([0, 1, 1])
+    for score in (metrics.brier, metrics.calibration_error):
+        with pytest.raises(DataError, match="probabilities between 0 and 1, found -2 to 3"):
+            score(truth, np.array([[3.0, -2], [0, 1], [0, 1]]))
+    with pytest.raises(DataError, match="one column"):
+        metrics.accuracy(truth, np.ones((3, 1)))
+    with pytest.raises(DataError, match="holds -1"):
+        metrics.accuracy(truth, np.array([0, 1, -1]))
+    with pytest.raises(DataError, match="no row is a hit"):
+        metrics.threshold_for(truth > 1, np.ones(3))
+    assert metrics.bootstrap({"AUROC": metrics.auroc}, [0, 1, 1], [0.1, 0.9, 0.8])["AUROC"].value == 1
+
+
+def test_labels_and_scores_of_one_class_are_taken_for_what_they_are():
+    truth, chance = np.array([0, 1, 1, 0]), np.array([0.2, 0.7, 0.4, 0.1])
+    assert metrics.accuracy(truth, np.array([0, 1, 0, 0])) == metrics.accuracy(truth, chance) == 0.75
+    assert metrics.auroc(truth, chance) == metrics.auroc(truth, np.column_stack([1 - chance, chance])) == 1
+    with pytest.raises(DataError, match="look like class numbers"):
+        metrics.auroc(truth, np.array([0, 1, 0, 0]))
+    with pytest.raises(DataError, match="of the same cases"):
+        metrics.accuracy(truth, chance[:3])
+
+
+# ---- the bootstrap ----
+
+def made_hearts(groups, seed, cases=8, skewed=False):
+    """Errors of some hearts (truth 0): each heart has its own size of error, each case its own luck."""
+    rng = np.random.default_rng(seed)
+    size = rng.lognormal(0, 0.4, groups) if skewed else rng.normal(4, 1, groups)
+    return size[:, None] + rng.normal(0, 1, (groups, cases))
+
+
+@pytest.mark.parametrize("scores, make", [
+    (metrics.ACTIVATION, lambda rng: (rng.uniform(10, 90, (30, 75)), rng.normal(0, 5, (30, 75)))),
+    (metrics.VOLTAGE, lambda rng: (traces(rng.uniform(20, 90, (30, 4))), rng.normal(0, 2, (30, 4, 500)))),
+])
+def test_it_is_what_a_plain_loop_gives(scores, make):
+    rng = np.random.default_rng(0)
+    truth, error = make(rng)
+    prediction, hearts = truth + error, rng.permutation(np.repeat(list("abcdef"), [3, 4, 5, 5, 6, 7]))
+    found = metrics.bootstrap(scores, truth, prediction, hearts, draws=100)
+    members, weights = metrics._draw(hearts, 100, 0)
+    for name, score in scores.items():
+        if score is metrics.missing:
+            continue
+        rows = [np.concatenate([np.tile(members[g], times) for g, times in enumerate(world)]) for world in weights]
+        drawn = np.array([score(truth[r.astype(int)], prediction[r.astype(int)]) for r in rows])
+        half = stats.t.ppf(0.95, 5) * drawn.std(ddof=1) * np.sqrt(6 / 5)
+        assert found[name].value == pytest.approx(score(truth, prediction))
+        assert found[name].high - found[name].low == pytest.approx(2 * half, rel=1e-4) or found[name].low == 0 or (
+            found[name].high == 1), name
+
+
+def test_statistics_of_all_rows_are_not_averages_of_groups():
+    """R2 of two hearts of different level is near 1 although each heart's own is poor: the interval is around the first."""
+    rng = np.random.default_rng(0)
+    level = np.repeat(np.arange(0.0, 800, 100), 5)[:, None, None]
+    truth = level + rng.normal(0, 1, (40, 2, 50))
+    interval = metrics.bootstrap({"R2": metrics.r2}, truth, level + 0 * truth, np.repeat(range(8), 5))["R2"]
+    assert interval.value > 0.99 and interval.low > 0.9
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+@pytest.mark.parametrize("groups", [6, 12, 20])
+def test_the_interval_covers_what_it_says(groups, skewed):
+    expected = np.exp(0.08) if skewed else 4.0
+    hits = []
+    for seed in range(500):
+        truth = made_hearts(groups, seed, skewed=skewed)
+        interval = metrics.bootstrap({"mean": mean_of}, truth, 0 * truth, np.arange(groups).repeat(1), draws=200, seed=seed)
+        hits.append(interval["mean"].low <= expected <= interval["mean"].high)
+    assert 0.85 <= np.mean(hits) <= 0.94  # 90 %, as well as 500 worlds can tell
+
+
+@metrics.from_sums(lambda total, count: total / count)
+def mean_of(truth, prediction):
+    return truth.mean(axis=1), np.ones(len(truth))
+
+
+def test_equal_predictions_are_rarely_called_different_and_unequal_ones_are():
+    p_equal, p_unequal = [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        hearts, heart_error = np.repeat(range(6), 10), rng.normal(0, 2, 6)
+        truth = rng.uniform(20, 90, (60, 20))
+        one, other = (truth + heart_error[hearts, None] + rng.normal(0, 3, truth.shape) + rng.normal(0, 1, (6, 1))[hearts]
+                      for _ in range(2))
+        p_equal.append(metrics.compare(metrics.mae_ms, truth, one, other, hearts, draws=100).p)
+        worse = other + rng.normal(0, 12, truth.shape)
+        p_unequal.append(metrics.compare(metrics.mae_ms, truth, one, worse, hearts, draws=100).p)
+    assert np.mean(np.array(p_equal) < 0.05) <= 0.07 and np.mean(np.array(p_unequal) < 0.05) > 0.9
+
+
+def test_patients_give_a_wider_interval_than_rows_and_one_patient_gives_none():
     patient = np.repeat(np.arange(20), 50)
     truth = np.zeros(1000, int)
     prediction = np.eye(2)[(patient < 4).astype(int)]  # four patients all wrong, the others all right
-    widths = [high - low for low, high in (metrics.interval(metrics.accuracy, truth, prediction, groups, draws=300)
-                                           for groups in (None, patient))]
-    assert widths[1] > 4 * widths[0]
+    rows, people = (metrics.bootstrap({"accuracy": metrics.accuracy}, truth, prediction, groups)["accuracy"]
+                    for groups in (None, patient))
+    assert people.high - people.low > 4 * (rows.high - rows.low) and rows.low < 0.8 < rows.high
+    alone = metrics.bootstrap({"accuracy": metrics.accuracy}, truth, prediction, np.zeros(1000))["accuracy"]
+    assert alone.value == 0.8 and np.isnan(alone.low)
+    assert people == metrics.bootstrap({"accuracy": metrics.accuracy}, truth, prediction, patient)["accuracy"], "repeatable"
+    with pytest.raises(DataError, match="3 groups for 1000 cases"):
+        metrics.bootstrap(metrics.CLASSIFICATION, truth, prediction, [1, 2, 3])
 
 
-def test_one_group_is_its_own_interval_and_a_table_has_a_line_a_score():
+def test_a_table_has_a_row_a_score():
     truth, probability = drawn(7)
-    low, high = metrics.interval(metrics.accuracy, truth, probability, groups=np.full(len(truth), "101"), draws=20)
-    assert low == high == metrics.accuracy(truth, probability)
-    lines = metrics.with_intervals(metrics.CLASSIFICATION, truth, probability, draws=20)
-    assert [line["score"] for line in lines] == list(metrics.CLASSIFICATION)
-    assert all(line["low"] <= line["high"] for line in lines)
+    table = metrics.bootstrap_table(metrics.classification("NSVFQ"), truth, probability, np.arange(200) // 10)
+    assert list(table.columns) == ["score", "from", "to"] and {"macro-F1", "sensitivity S"} <= set(table.index)
+    assert (table["from"] <= table["score"]).all() and (table["score"] <= table["to"]).all() and table["to"].max() <= 1
+    labels = metrics.bootstrap_table(metrics.ACTIVATION, np.ones((4, 75)), np.ones((4, 75)), list("aabb"))
+    assert "labels left out" not in labels.index
+
+
+def test_scores_by_group():
+    truth, hearts = np.zeros((6, 75)), np.repeat(["v1", "v2", "v3"], 2)
+    guess = truth + np.where(hearts == "v2", 9, 1)[:, None]
+    assert metrics.by_group(metrics.mae_ms, truth, guess, hearts) == pytest.approx({"v1": 1, "v2": 9, "v3": 1})
+
+
+def test_error_profile_finds_the_upstroke():
+    truth = traces(np.random.default_rng(0).uniform(70, 90, (5, 10)))
+    since, error = metrics.error_profile(truth, np.roll(truth, 3, axis=2))
+    near = np.abs(since) < 50
+    assert abs(since[near][error[near].argmax()] - 1) <= 2 and error[since == 100] == 0
+
+
+def test_segments_are_means_over_their_points():
+    values = np.arange(75.0)
+    means = metrics.segment_means(values, POINT_NAMES)
+    member = [i for i, name in enumerate(POINT_NAMES) if "AHA07" in name]
+    assert means.shape == (17,) and means[6] == pytest.approx(np.mean(member))
+    with pytest.raises(DataError, match="all 17 segments"):
+        metrics.segment_means(values, POINT_NAMES[:70])

@@ -1,10 +1,11 @@
 """Figures show the numbers they are given."""
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
-from cardiac_ml import metrics, plots
-from cardiac_ml.training import Curve
+from cardiac_ml import leads, metrics, plots
+from cardiac_ml.files import DataError
 
 CLASSES = ("N", "S", "V", "F", "Q")
 
@@ -48,22 +49,58 @@ def test_class_balance_writes_counts_and_shares():
     assert [text.strip() for text in texts(figure.axes[0])] == ["30 (75.0 %)", "0 (0.0 %)", "10 (25.0 %)"]
 
 
-def epoch(number, score):
-    return dict(epoch=number, train_loss=1 / number, valid_loss=None if score is None else 2 / number, score=score,
-                learning_rate=0.1, seconds=1.0)
+def history(scores, score="macro f1", best=2):
+    count = len(scores)
+    table = pd.DataFrame({"epoch": range(1, count + 1), "train_loss": np.linspace(1, 0.1, count), "score": scores})
+    table["valid_loss"] = table["score"]
+    table.attrs = dict(score=score, best_epoch=best)
+    return table
 
 
-def test_a_learning_curve_plots_itself():
-    epochs = [epoch(1, 0.5), epoch(2, 0.9), epoch(3, 0.8)]
-    figure = Curve("macro f1", epochs, epochs[1]).plot()
-    loss, score = figure.axes
+def test_a_learning_curve_shows_losses_the_score_and_what_was_kept():
+    loss, score = plots.learning_curve(history([0.5, 0.9, 0.8])).axes
     assert [line.get_label() for line in loss.lines] == ["training", "validation"]
-    assert list(score.lines[0].get_ydata()) == [0.5, 0.9, 0.8] and score.lines[1].get_label() == "kept: epoch 2, 0.9"
+    assert list(score.lines[0].get_ydata()) == [0.5, 0.9, 0.8] and score.lines[1].get_label() == "kept: 0.9, in epoch 2"
 
 
 def test_a_learning_curve_without_validation_has_one_panel():
-    figure = Curve("loss", [epoch(1, None), epoch(2, None)], epoch(2, None)).plot()
+    figure = plots.learning_curve(history([np.nan, np.nan], "loss"))
     assert len(figure.axes) == 1 and len(figure.axes[0].lines) == 1
+
+
+def test_bars_write_their_numbers_with_the_digits_asked_for():
+    figure = plots.bars({"a": 2.984, "b": 4.0}, "error (ms)", intervals={"a": (2, 4), "b": (3, 5)}, reference=3)
+    assert [text.strip() for text in texts(figure.axes[0])] == ["2.98", "4.00"]
+    assert [text.strip() for text in texts(plots.bars({"a": 2.984}, "x", digits=0).axes[0])] == ["3"]
+
+
+def test_many_values_are_counted_and_few_are_dots():
+    truth = np.linspace(0, 100, 5000)
+    many, few = plots.truth_and_prediction(truth, truth + 1), plots.truth_and_prediction(truth[:50], truth[:50])
+    assert type(many.axes[0].collections[0]).__name__ == "PolyCollection" and len(many.axes) == 2
+    assert len(few.axes[0].collections[0].get_offsets()) == 50
+    known = plots.truth_and_prediction(np.where(truth < 50, np.nan, truth), truth, colour=truth, label="mV")
+    assert len(known.axes[0].collections[0].get_offsets()) == 2500
+
+
+def test_twelve_leads_on_paper_and_electrodes_are_refused():
+    ecg = np.random.default_rng(0).normal(0, 0.3, (2, 12, 500))
+    figure = plots.twelve_leads(ecg, labels=["one", "two"])
+    assert sorted(texts(ax)[0] for ax in figure.axes) == sorted(leads.LEADS)
+    second = next(ax for ax in figure.axes if texts(ax)[0] == "II")
+    np.testing.assert_array_equal(second.lines[1].get_ydata(), ecg[1, 1])
+    with pytest.raises(DataError, match="Ten channels are electrodes: leads.to_leads"):
+        plots.twelve_leads(ecg[:, :10])
+
+
+def test_voltages_and_activation_show_the_points_asked_for():
+    traces = np.random.default_rng(0).normal(size=(75, 500))
+    figure = plots.voltages(traces, traces + 1, points=(3, 40))
+    assert [len(ax.lines) for ax in figure.axes] == [2, 2] and figure.axes[1].get_title(loc="left") == "point 40"
+    figure = plots.activation_of(traces, np.arange(75.0), points=(5,))
+    assert figure.axes[0].lines[1].get_xdata() == [5.0]
+    assert {"P", "Q", "R", "S", "T"} < set(texts(plots.heartbeat_parts().axes[0]))
+    assert len(texts(plots.lead_matrix().axes[0])) == np.count_nonzero(np.abs(leads.LEAD_MATRIX) > 1e-9)
 
 
 def test_confusion_has_counts_and_row_percentages(answers):
@@ -95,9 +132,10 @@ def test_panels_go_where_they_are_told(answers):
     assert len(plt.get_fignums()) == 1
 
 
-def test_reliability_states_the_calibration_error(answers):
-    figure = plots.reliability(*answers)
-    assert figure.axes[0].get_title() == f"calibration error {metrics.calibration_error(*answers):.3f}"
+def test_reliability_dots_are_those_of_the_metric(answers):
+    stated, right, _ = metrics.reliability(*answers)
+    dots = plots.reliability(*answers).axes[0].collections[0].get_offsets()
+    np.testing.assert_allclose(dots, np.column_stack([stated, right]))
 
 
 def test_saliency_colours_the_beat_but_not_its_padding():

@@ -6,8 +6,8 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -64,6 +64,8 @@ def test_needs_the_standard_library_only_and_old_syntax():
     (["test", "tests/test_leads.py", "--", "-x"], ("test", ["tests/test_leads.py", "-x"], False)),
     (["lab", "--no-browser"], ("lab", ["--no-browser"], False)),
     (["setup"], ("setup", [], False)),
+    (["score", "--help"], ("kit", ["score", "--help"], False)),
+    (["simulate", "heartbeats", "--out", "x"], ("kit", ["simulate", "heartbeats", "--out", "x"], False)),
 ])
 def test_arguments(start, arguments, meaning):
     assert start.read_arguments(arguments) == meaning
@@ -76,6 +78,7 @@ def test_arguments(start, arguments, meaning):
     ("Could not fetch URL: SSLError('CERTIFICATE_VERIFY_FAILED')\nERROR: No matching distribution found", "PIP_CERT"),
     ("ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: 'x'", "could not be written"),
     ("ERROR: No matching distribution found for torch==2.13.0", "no ready-made package"),
+    ("ERROR: Could not find a version that satisfies the requirement tqdm==4.70.1 (from versions: none)", "to log in"),
     ("ERROR: something else", "something else"),
 ])
 def test_reasons_why_pip_failed(start, log, words):
@@ -109,22 +112,26 @@ def test_no_fitting_python_says_which_ones_do(start, monkeypatch, version):
 def test_missing_venv_module_names_the_package(start, monkeypatch, tmp_path):
     monkeypatch.setattr(start, "ask", lambda python, code: None if "ensurepip" in code else "3 11 True")
     with pytest.raises(start.Stop, match=r"apt install python3\.11-venv"):
-        start.make_venv([sys.executable], str(tmp_path / ".venv"))
+        start.make_venv([sys.executable], str(tmp_path / ".venv"), "python")
     assert not (tmp_path / ".venv").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the made-up Python is a shell script")
-def test_half_made_environment_is_removed(start, tmp_path):
+@pytest.mark.parametrize("said, words", [("disk on fire", "disk on fire"), ("ensurepip failed", "apt install"),
+                                         ("ensurepip: [Errno 28] No space left on device", "disk is full")])
+def test_half_made_environment_is_removed(start, tmp_path, said, words):
     broken = tmp_path / "python"
-    broken.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir -p "$4/bin"; echo "disk on fire"; exit 1\n')
+    broken.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir -p "$3/bin"; echo "{said}"; exit 1\n')
     broken.chmod(0o755)
-    with pytest.raises(start.Stop, match="disk on fire"):
-        start.make_venv([str(broken)], str(tmp_path / ".venv"))
+    with pytest.raises(start.Stop, match=words):
+        start.make_venv([str(broken)], str(tmp_path / ".venv"), str(tmp_path / ".venv" / "bin" / "python"))
     assert not (tmp_path / ".venv").exists()
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(start, tmp_path):
-    (tmp_path / ".venv").mkdir()
+    """Not even one that has a Python: its packages would go elsewhere."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
     (tmp_path / ".venv" / "mine.txt").write_text("precious")
     with pytest.raises(start.Stop, match="not a virtual environment"):
         start.own_environment()
@@ -204,33 +211,82 @@ def test_tests_run_side_by_side_on_one_thread_each(start, monkeypatch):
     assert 1 <= int(seen["command"][seen["command"].index("-n") + 1]) <= 8
 
 
-def test_exit_status_is_passed_on(start):
-    assert start.call([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+def test_the_commands_of_the_kit_are_known(start):
+    from cardiac_ml.__main__ import _parser
+    assert set(start.KIT) == set(_parser()._subparsers._group_actions[0].choices)
+
+
+def wheel(folder, name):
+    """A package of one module in a folder of its own, as pip installs it without a network."""
+    record = f"{name}-1.dist-info"
+    files = {f"{name}/__init__.py": "", f"{record}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
+             f"{record}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    files[f"{record}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{record}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-1-py3-none-any.whl", "w") as file:
+        for path, text in files.items():
+            file.writestr(path, text)
+
+
+def new_clone(folder):
+    """A kit that needs one small package, and the settings with which it installs without a network."""
+    (folder / "cardiac_ml").mkdir(parents=True)
+    (folder / "tools").mkdir()
+    for name in ("start.py", "cardiac_ml/__init__.py"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "cardiac_ml" / "__main__.py").write_text("import sys, os; print(sys.argv[1:], os.getcwd()); sys.exit(7)")
+    (folder / "tools" / "notebooks.py").write_text("print('nothing to run')")
+    (folder / "pyproject.toml").write_text("")
+    (folder / "requirements.txt").write_text("smallpackage==1\n")
+    wheel(folder, "smallpackage")
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": os.devnull, "COLAB_RELEASE_TAG": "",
+            "PYTHONPATH": ""}
+
+
+BASE = getattr(sys, "_base_executable", sys.executable)
 
 
 def test_a_new_user_from_nothing_to_ready_and_again(tmp_path):
-    """With requirements that need no network: environment, import from anywhere, then no second installation."""
-    shutil.copy(ROOT / "start.py", tmp_path)
-    (tmp_path / "pyproject.toml").write_text("")
-    (tmp_path / "requirements.txt").write_text("# none\n")
-    (tmp_path / "cardiac_ml").mkdir()
-    for name in ("__init__.py", "files.py", "notebooks.py", "notebook_execution.py"):
-        shutil.copy(ROOT / "cardiac_ml" / name, tmp_path / "cardiac_ml")
-    base = getattr(sys, "_base_executable", sys.executable)
-    plain = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "COLAB_RELEASE_TAG": ""}
-    first = run("setup", folder=tmp_path, python=base, **plain)
+    kit = tmp_path / "h\N{LATIN SMALL LETTER A WITH DIAERESIS}rz"
+    plain = new_clone(kit) | {"LC_ALL": "C"}
+    first = run("setup", folder=kit, python=BASE, **plain)
     assert first.returncode == 0 and "Installing" in first.stdout, first.stdout
-    python = tmp_path / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    where = subprocess.check_output([python, "-c", "import cardiac_ml; print(cardiac_ml.__file__)"],
-                                    cwd=tmp_path.parent, text=True)
-    assert where.strip() == str(tmp_path / "cardiac_ml" / "__init__.py")
-    started = time.monotonic()
-    second = run(folder=tmp_path, python=base, **plain)
+    python = kit / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    def where(module, **more):
+        return subprocess.check_output([python, "-X", "utf8", "-c", f"import {module}; print({module}.__file__)"],
+                                       cwd=tmp_path, encoding="utf-8",
+                                       env=os.environ | plain | more).strip()
+    assert where("cardiac_ml", LC_ALL="C") == where("cardiac_ml", LC_ALL="C.UTF-8") == str(
+        kit / "cardiac_ml" / "__init__.py")
+    second = run(folder=kit, python=BASE, **plain)
     assert second.returncode == 0 and "Installing" not in second.stdout and "nothing to run" in second.stdout
-    assert time.monotonic() - started < 3
-    (tmp_path / "requirements.txt").write_text("cardiac-ml-made-up==1\n")
-    third = run(folder=tmp_path, python=base, **plain)
-    assert third.returncode == 1 and "cardiac-ml-made-up==1" in third.stdout and "Traceback" not in third.stdout
+    kit_command = subprocess.run([BASE, kit / "start.py", "score", "my file"], cwd=tmp_path, env=os.environ | plain,
+                                 capture_output=True, text=True)
+    assert (kit_command.returncode, kit_command.stdout) == (7, f"['score', 'my file'] {tmp_path}\n")
+
+    package = Path(where("smallpackage")).parent
+    shutil.rmtree(package)  # by hand
+    mended = run("setup", folder=kit, python=BASE, **plain)
+    assert "No longer whole" in mended.stdout and "smallpackage" in mended.stdout and package.exists(), mended.stdout
+    record = package.parent / "smallpackage-1.dist-info"
+    (record / "INSTALLER").unlink()  # where a killed pip has got to
+    (kit / ".venv" / "cardiac_ml_installed.txt").unlink()
+    (package / "__init__.py").unlink()
+    assert run("setup", folder=kit, python=BASE, **plain).returncode == 0 and (package / "__init__.py").exists()
+
+    shutil.rmtree(package.parent / "pip" / "_vendor")  # where an older start was interrupted
+    healed = run("setup", folder=kit, python=BASE, **plain)
+    assert healed.returncode == 0 and package.exists(), healed.stdout
+    (kit / "requirements.txt").write_text("cardiac-ml-made-up==1\n")
+    lacking = run(folder=kit, python=BASE, **plain)
+    assert lacking.returncode == 1 and "cardiac-ml-made-up==1" in lacking.stdout and "Traceback" not in lacking.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent differently there")
+def test_killed_at_any_moment_the_next_start_goes_on_by_itself(tmp_path):
+    """Also while others start: one makes the environment, all find it."""
+    from tools.kill_tests import starter
+    assert starter(tmp_path, kills=4, starts=3, seed=1) == []
 
 
 # --- the two lists of requirements ---------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
-"""The pictures that the README shows, made from the virtual hearts by ``python -m cardiac_ml figures``."""
+"""The pictures that the README shows, made from the virtual hearts by ``python -m tools.figures [--out DIR]``."""
+import argparse
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cardiac_ml import ecg_plots, intracardiac
+from cardiac_ml import intracardiac, plots
+from cardiac_ml.files import ROOT
 from cardiac_ml.heart3d import mesh as heart, pictures as heart_pictures
 from cardiac_ml.leads import ELECTRODES, LEADS
 
@@ -22,8 +24,8 @@ def make_figures(folder):
     maps = {title: np.asarray(data.activation_ms[row]) for title, row in rows.items()}
     figures = {
         "activation_maps.png": heart_pictures.maps(mesh, points, maps),
-        "twelve_leads.png": ecg_plots.twelve_leads(data.ecg_mv[list(rows.values())], labels=list(rows)),
-        "ten_to_twelve.png": ecg_plots.lead_matrix(),
+        "twelve_leads.png": plots.twelve_leads(data.ecg_mv[list(rows.values())], labels=list(rows)),
+        "ten_to_twelve.png": plots.lead_matrix(),
         "data_generation.png": data_generation(mesh, points, data, rows["normal beat"]),
     }
     for name, figure in figures.items():
@@ -39,7 +41,7 @@ def data_generation(mesh, points, data, case):
                                                         width_ratios=(1, 1.1, 1.1, 1.1))
     activation_ms = np.asarray(data.activation_ms[case])
     heart_pictures.draw_map(muscle, mesh, points, activation_ms)
-    for color, point in zip(ecg_plots.INK, (0, 10, 40)):
+    for color, point in zip(plots.INK, (0, 10, 40)):
         cells.plot(data.voltage_mv[case, point], color=color, label=points["name"].iloc[point])
     cells.set(xlabel="ms", ylabel="mV")
     cells.legend(frameon=False, fontsize=8, loc="upper right")
@@ -60,3 +62,13 @@ def stacked(ax, signals_mv, names, gap_mv=1.2):
         ax.text(-12, -gap_mv * row, name, ha="right", va="center", fontsize=8)
     ax.set(yticks=[], xlabel="ms")
     ax.spines["left"].set_visible(False)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m tools.figures", description="Make the pictures of the README.")
+    parser.add_argument("--out", type=Path, default=ROOT / "figures", help="folder (default: figures/)")
+    print(*make_figures(parser.parse_args(arguments).out), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ import pandas as pd
 
 from cardiac_ml.files import atomic_write
 from cardiac_ml.points import POINT_NAMES
-from cardiac_ml.heart_metrics import apd90_ms, upstroke_ms
+from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.leads import LEADS, to_leads
 from cardiac_ml.virtual import patterns
 from tools import ecg_measures as measures

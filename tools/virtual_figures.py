@@ -4,7 +4,7 @@ import io
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cardiac_ml.ecg_plots import twelve_leads
+from cardiac_ml.plots import twelve_leads
 from cardiac_ml.files import atomic_write
 from cardiac_ml.leads import LEADS
 from tools import ecg_measures as measures

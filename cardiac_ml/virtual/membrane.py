@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from cardiac_ml.files import DataError, cache_folder, atomic_write
-from cardiac_ml.heart_metrics import apd90_ms, upstroke_ms
+from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.virtual.compiled import compiled
 
 LAYERS = ("endo", "M", "epi")

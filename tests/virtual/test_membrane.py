@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from cardiac_ml.files import DataError, cache_folder
-from cardiac_ml.heart_metrics import apd90_ms, upstroke_ms
+from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.virtual import membrane
 from cardiac_ml.virtual.membrane import CYCLE_LENGTHS_MS, G_KR_FACTORS, LAYERS, action_potential_table, table_time
 
