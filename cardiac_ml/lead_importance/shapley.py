@@ -2,8 +2,9 @@
 
 A game gives every set of players (a coalition) a value, more being better: an array ``value`` of shape (..., 2**n),
 where bit k of the position says whether player k takes part. ``value[..., 0]`` is what is known without any lead,
-``value[..., -1]`` with all. The Shapley value of a player is what it adds when players come in one by one, averaged over all orders of
-arrival (L. S. Shapley, A value for n-person games, 1953). All sums are exact: eight leads make 256 sets, twelve 4096.
+``value[..., -1]`` with all. The Shapley value of a player is what it adds when players come in one by one, averaged
+over all orders of arrival (L. S. Shapley, A value for n-person games, 1953). All sums are exact: eight leads make 256
+sets, twelve 4096.
 
 The functions are linear in ``value``: values of the mean are means of the values, record by record.
 """
@@ -11,6 +12,7 @@ from contextlib import suppress
 from math import comb, factorial
 
 import numpy as np
+from scipy.stats import rankdata
 
 from cardiac_ml.files import DataError
 
@@ -162,10 +164,22 @@ def log_likelihood(label, probability):
 
 def auroc_of_sets(positive, score):
     """Area under the ROC curve of every set: (records,) of True or False, (sets, records) -> (sets,). Ties are half."""
-    from scipy.stats import rankdata
-    positive = np.asarray(positive, dtype=bool)
+    return auroc_influence(positive, score)[0]
+
+
+def auroc_influence(positive, score):
+    """The areas (sets,), and how much each record moves them: (sets, records), which add up to 0 for each set.
+
+    A record's share is how often it is on the right side of those of the other kind (E. R. DeLong, D. M. DeLong and
+    D. L. Clarke-Pearson, Biometrics 44:837, 1988).
+    """
+    positive, score = np.asarray(positive, dtype=bool), np.asarray(score)
     yes, no = positive.sum(), (~positive).sum()
     if not (yes and no):
         raise DataError(f"An AUROC needs records with and without the class; here {yes} have it and {no} have not.")
-    ranks = rankdata(score, axis=-1)
-    return (ranks[..., positive].sum(axis=-1) - yes * (yes + 1) / 2) / (yes * no)
+    won = rankdata(score, axis=-1)
+    for kind, others, sign in ((positive, no, 1), (~positive, yes, -1)):
+        own = won[..., kind] - rankdata(score[..., kind], axis=-1)  # how many of the other kind lie below
+        won[..., kind] = own / others if sign > 0 else 1 - own / others
+    area = won[..., positive].mean(axis=-1)
+    return area, (won - area[..., None]) / np.where(positive, yes, no)

@@ -165,6 +165,11 @@ def test_auroc_of_many_sets_at_once():
     rng = np.random.default_rng(0)
     label, score = rng.random(80) < 0.3, rng.integers(0, 9, (16, 80)).astype(float)
     assert importance.auroc_of_sets(label, score) == pytest.approx([roc_auc_score(label, row) for row in score])
+    area, influence = importance.auroc_influence(label, score)
+    assert influence.sum(axis=1) == pytest.approx(np.zeros(16), abs=1e-12)
+    drawn = [[roc_auc_score(label[rows], row[rows]) for row in score[:4]]
+             for rows in np.random.default_rng(1).integers(80, size=(800, 80))]
+    assert np.sqrt((influence[:4] ** 2).sum(axis=1)) == pytest.approx(np.std(drawn, axis=0), rel=0.15)
     with pytest.raises(DataError, match="needs records with and without"):
         importance.auroc_of_sets(np.zeros(80, bool), score)
 

@@ -398,10 +398,25 @@ check("tutorial3.3", answer, value=mean_value)
 # **Exercise 4 (open).** Set `NOISE_MV = 0` and run all again: what do clean leads earn, and why are their values so
 # alike? Then give the noise to the chest leads only: who takes over?
 #
-# **Exercise 5 (open).** Real ECGs: put WFDB records (PTB-XL or Chapman-Shaoxing, from PhysioNet) into a folder.
-# `twelve_leads.load_twelve_leads(folder)` brings leads of any order, unit and rate into this order; `.has("left
-# bundle branch block")` gives labels. Split by patient. Ten seconds are longer than one beat: the network takes any
-# length.
+# **Exercise 5 (open).** Take a data set of your own choice (next section) and one diagnosis of its table. Before you
+# look: which lead would a cardiologist name? Then compare.
+#
+# ## 10. Real hospitals: reading a report
+#
+# All of this is one command for records of real hospitals: PTB-XL, Chapman-Shaoxing-Ningbo, or any WFDB folder of the
+# CinC challenges:
+#
+#     python -m cardiac_ml lead-importance --train chapman/WFDBRecords --test ptb-xl --out leads
+#
+# It learns from one hospital, asks about other patients of it (*inside*) and about another one (*outside*), and writes
+# `leads/report.html`. Without folders it makes ten-second records of virtual hearts, so you can read a report today.
+# Read it in this order:
+#
+# 1. **What was left out**, at its end: how many records, and why? Which diagnoses were too rare to be asked about?
+# 2. **At a glance**: does the AUROC hold outside? Where it falls, values outside are about that fall too.
+# 3. **One diagnosis**: bars whose intervals overlap are no order of leads. Red fields of the pairs say which lead could
+#    stand in for which; the table of sets in use says what a watch or a monitor would lose.
+# 4. **Checks**: is one network for all sets as good as one for a single set? If not, believe the values less.
 #
 # ## What to remember
 #
