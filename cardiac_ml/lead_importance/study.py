@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, brier_score_loss
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -57,34 +56,12 @@ def train(ecg_mv, labels, rows, *, only=None, epochs=12, seed=0, progress=True):
                         epochs=epochs, batch_size=64, lr=4e-3, weight_decay=0.05, ema_decay=0.995, seed=seed).model.net
 
 
-def auroc_values(positive, score, patients, level=0.9):
-    """Shapley values of the AUROC: (8,) each of value, low, high; and the AUROC of each set (256,).
-
-    The interval is that of DeLong for patients with several records (N. A. Obuchowski, Biometrics 53:567, 1997): each
-    record's influence on the AUROC, passed through the linear map from sets to leads, summed by patient.
-    """
-    area, influence = shapley.auroc_influence(positive, score)
-    half = half_width(shapley.shapley(influence.T), patients, level)
-    value = shapley.shapley(area)
-    return value, value - half, value + half, area
-
-
-def half_width(influence, patients, level=0.9):
-    """Half the interval of what these influences (records, n) add up to, over patients."""
-    _, owner = np.unique(np.asarray(patients), return_inverse=True)
-    if owner.max() == 0:
-        return np.full(influence.shape[1], np.nan)  # one patient alone says nothing about others
-    sums = np.zeros((owner.max() + 1, influence.shape[1]))
-    np.add.at(sums, owner, influence)
-    return stats.t.ppf((1 + level) / 2, len(sums) - 1) * np.sqrt((sums ** 2).sum(axis=0) * len(sums) / (len(sums) - 1))
-
-
 def judge(site, target, positive, logit, patients):
     """One target at one place: a dictionary of values, sets and scores. positive (records,), logit (256, records)."""
-    value, low, high, area = auroc_values(positive, logit, patients)
+    value, low, high = shapley.auroc_values(positive, logit, patients)
+    area, influence = shapley.auroc_influence(positive, logit)
     chance = expit(logit[-1].astype(float))
-    influence = shapley.auroc_influence(positive, logit[-1:])[1].T
-    half = float(half_width(influence, patients)[0])
+    half = float(shapley.half_width(influence[-1:].T, patients)[0])
     others = {"AUPRC": average_precision_score, "Brier score": brier_score_loss, "calibration error": calibration_error}
     scores = {"AUROC": (area[-1], area[-1] - half, min(area[-1] + half, 1.0))}
     scores |= metrics.bootstrap(others, positive.astype(int), chance, groups=patients, draws=100)

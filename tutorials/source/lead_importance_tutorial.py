@@ -193,9 +193,9 @@ print(f"no lead at all: {value[..., 0].mean():.2f}   all eight: {value[..., -1].
 # %% [markdown]
 # ## 4. The values
 #
-# No sampling and no approximation: all 256 sets are there, so the Shapley values are exact. The interval comes from
-# drawing whole *hearts* again and again (beats of one heart are no independent witnesses) and, each time, one of the
-# networks (another training gives other values): 90 % of the draws lie within it.
+# No sampling and no approximation: all 256 sets are there, so the Shapley values are exact. The interval (90 %) says what
+# other *hearts* might have given: beats of one heart are no independent witnesses, so their shares are added up before
+# they are compared. With two networks it also holds how much another training differs.
 
 # %%
 mean, low, high = shapley.mean_values(value, hearts)
@@ -310,20 +310,14 @@ for players in ([2], [0, 1]):
 # nearly the same area.
 
 # %%
-def area_of(number):
-    """A function that gives the area of each set for one diagnosis, for the beats in some rows."""
-    def area(rows, network):
-        return shapley.auroc_of_sets(truth[rows] == number, chances[network][:, rows, number])
-    return area
-
-
+mean_chance = chances.mean(axis=0)  # of the networks: (256, beats, classes)
 figure, axes = plt.subplots(1, len(CLASSES), figsize=(11, 3.2), layout="constrained")
 for number, (ax, name) in enumerate(zip(axes, CLASSES)):
-    values = shapley.score_values(area_of(number), hearts, networks=SEEDS, draws=60)
-    figures.bars(leads.INDEPENDENT, *values, ax=ax)
-    everyone = area_of(number)(slice(None), 0)[-1]
-    ax.set_title(f"{name}, all leads: {everyone:.3f}", fontsize=10)
-figure.supxlabel("share of the area above 0.5", fontsize=10);
+    has_it, score = truth == number, mean_chance[:, :, number]
+    figures.bars(leads.INDEPENDENT, *shapley.auroc_values(has_it, score, hearts), ax=ax)
+    all_leads = shapley.auroc_of_sets(has_it, score)[-1]
+    ax.set_title(f"{name}, all leads: {all_leads:.3f}", fontsize=10)
+figure.supxlabel("share of the area above 0.5 (90 % interval over hearts)", fontsize=10);
 
 # %% [markdown]
 # ## 7. When the sets are too many
