@@ -15,6 +15,7 @@ FIXED = {  # exercise -> hashes of the answers that are right, and a hint
     "task2.3": (("2a81cd8c6c",), "Think of someone whose heart beats 100 times a minute at rest."),
     "task3.1": (("4f4e479f87",), "Its row has the right arm on one side and left arm and leg on the other."),
     "task4.2": (("55604e6020",), "110 mV for one of 500 samples."),
+    "tutorial3.1": (("1b7f025d5a",), "Players who do the same ..."),
 }
 
 
@@ -41,6 +42,16 @@ def rolled(truth, predicted):
     return mae_mv(truth, np.roll(predicted, 1, axis=2)) - mae_mv(truth, predicted)
 
 
+def best_pair(value, names):
+    """The two players whose set has the largest value, of (2**n,)."""
+    pairs = [(a, b) for a in range(len(names)) for b in range(a)]
+    return {names[player] for player in max(pairs, key=lambda pair: value[sum(1 << player for player in pair)])}
+
+
+def share_of_first_two(value):
+    return (value[0b11] - value[0]) / (value[-1] - value[0])
+
+
 def better_than(before):
     return lambda new: before + 1e-4 < new <= 1
 
@@ -52,6 +63,8 @@ COMPUTED = {  # exercise -> function of the context that gives the right answer 
     "task3.2": (lambda by_kind: max(by_kind, key=by_kind.get), 0, "The longest bar of section 7."),
     "task3.3": (with_two_leads, 0.2, "Noise of the shape (cases, 8, 500); its first two rows are the true leads; predict."),
     "task4.1": (rolled, 0.15, "New error minus old error."),
+    "tutorial3.2": (best_pair, 0, "best_sets looks at all 28 pairs: best[2] has the numbers of the players."),
+    "tutorial3.3": (share_of_first_two, 0.02, "I and II are players 0 and 1: position([0, 1]) is 3."),
 }
 
 

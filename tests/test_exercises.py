@@ -15,6 +15,7 @@ def said(capsys, *given, **context):
     ("task2.1", [8 / 11, "0.727", 0.73, "72.7 %", 72.7], [0.8, 8 / 14, 0, "many"]),
     ("task2.3", ["a", "(A)", "a)"], ["b", "abc"]),
     ("task3.1", ["aVR", "avr"], ["aVL", "I"]),
+    ("tutorial3.1", ["Symmetry", "symmetry "], ["dummy", 1]),
     ("task4.2", [0.22, "0,22", 110 / 500], [110, 0.0, 31]),
 ])
 def test_fixed_answers(capsys, exercise, right, wrong):
@@ -30,6 +31,10 @@ def test_answers_that_depend_on_the_data(capsys):
     for answer, word in ((0.81, "Right"), (0.8, "Not"), (17, "Not"), ("0.9", "Not")):
         assert said(capsys, "task1.3", answer, before=0.8) == word
     assert said(capsys, "task3.2", "FUSION", by_kind={"normal": 2.0, "fusion": 5.0}) == "Right"
+    value = np.array([0, 1, 2, 2.5, 3, 3.5, 6, 10])
+    assert said(capsys, "tutorial3.2", {"ii", "V1"}, value=value, names=("I", "II", "V1")) == "Right"
+    assert said(capsys, "tutorial3.2", {"I", "II"}, value=value, names=("I", "II", "V1")) == "Not"
+    assert said(capsys, "tutorial3.3", "25 %", value=value) == "Right" != said(capsys, "tutorial3.3", 0.3, value=value)
     traces = np.cumsum(np.random.default_rng(0).normal(size=(2, 75, 500)), axis=2)
     predicted = traces + 0.5
     change = np.abs(np.roll(predicted, 1, axis=2) - traces).mean() - 0.5

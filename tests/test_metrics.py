@@ -159,17 +159,47 @@ def test_coverage_of_a_laplace_spread():
     error = np.random.default_rng(3).laplace(scale=4, size=(200, 75))
     assert metrics.coverage(np.zeros_like(error), error, np.full_like(error, 4.0)) == pytest.approx(0.9, abs=0.01)
 
-@pytest.mark.parametrize("truth, prediction, words", [
-    (np.zeros((3, 75)), np.zeros((1, 75)), r"\(3, 75\) and prediction \(1, 75\)"),
-    (np.zeros((3, 75)), np.zeros((3, 2, 75)), r"prediction \(3, 2, 75\)"),
-    (np.zeros((0, 75)), np.zeros((0, 75)), r"\(0, 75\)"),
-    (np.zeros((3, 75)), np.full((3, 75), np.nan), "NaN, infinity"),
+
+@pytest.mark.parametrize("prediction, words", [
+    (np.zeros((1, 75)), r"\(3, 75\) and prediction \(1, 75\)"), (np.zeros(75), r"prediction \(75,\)"),
+    (np.zeros((3, 2, 75)), r"prediction \(3, 2, 75\)"), (np.zeros((0, 75)), r"\(0, 75\)"),
+    (np.full((3, 75), np.nan), "NaN, infinity"), (np.full((3, 75), -np.inf), "NaN, infinity"),
 ])
-def test_nothing_is_broadcast_and_nothing_missing_is_scored(truth, prediction, words):
-    for score in (*metrics.ACTIVATION.values(), *metrics.VOLTAGE.values()):
-        if score is not metrics.missing and (score in metrics.ACTIVATION.values() or len(truth) == 0):
-            with pytest.raises(DataError, match=words):
+def test_nothing_is_broadcast_and_nothing_missing_is_scored(prediction, words):
+    maps, voltages = np.zeros((3, 75)), np.zeros((3, 75, 500))
+    for truth, scores in ((maps, metrics.ACTIVATION), (voltages, metrics.VOLTAGE)):
+        for score in scores.values():
+            with pytest.raises(DataError, match=words if truth is maps else "prediction"):
                 score(truth, prediction)
+    with pytest.raises(DataError, match=r"\(75, 75\)"):
+        metrics.mae_ms(np.zeros(75), np.zeros((75, 75)))
+    with pytest.raises(DataError, match=r"\(75,\)"):
+        metrics.coverage(maps, maps, np.ones(75))
+    with pytest.raises(DataError, match="1 groups for 3 cases"):
+        metrics.by_group(metrics.mae_ms, maps, maps, ["a"])
+
+
+@pytest.mark.parametrize("truth", [[0, 1, 2], [0, -1, 1], [0, 0.5, 1], [0, np.nan, 1], ["N", "V", "N"]])
+@pytest.mark.parametrize("prediction", [np.eye(2)[[0, 1, 1]], np.array([0.1, 0.9, 0.8])])
+def test_the_truth_of_classes_is_class_numbers(truth, prediction):
+    for name, score in metrics.classification("NV").items():
+        if truth != [0, 1, 2] or prediction.ndim == 2 or name in ("AUROC", "AUPRC", "Brier", "calibration error"):
+            with pytest.raises(DataError, match="class numbers"):
+                score(truth, prediction)
+
+
+def test_what_is_no_probability_has_no_brier_and_one_column_no_score():
+    truth = np.array([0, 1, 1])
+    for score in (metrics.brier, metrics.calibration_error):
+        with pytest.raises(DataError, match="probabilities between 0 and 1, found -2 to 3"):
+            score(truth, np.array([[3.0, -2], [0, 1], [0, 1]]))
+    with pytest.raises(DataError, match="one column"):
+        metrics.accuracy(truth, np.ones((3, 1)))
+    with pytest.raises(DataError, match="holds -1"):
+        metrics.accuracy(truth, np.array([0, 1, -1]))
+    with pytest.raises(DataError, match="no row is a hit"):
+        metrics.threshold_for(truth > 1, np.ones(3))
+    assert metrics.bootstrap({"AUROC": metrics.auroc}, [0, 1, 1], [0.1, 0.9, 0.8])["AUROC"].value == 1
 
 
 def test_labels_and_scores_of_one_class_are_taken_for_what_they_are():
@@ -200,7 +230,7 @@ def test_it_is_what_a_plain_loop_gives(scores, make):
     truth, error = make(rng)
     prediction, hearts = truth + error, rng.permutation(np.repeat(list("abcdef"), [3, 4, 5, 5, 6, 7]))
     found = metrics.bootstrap(scores, truth, prediction, hearts, draws=100)
-    members, weights = metrics._draw(truth, hearts, 100, 0)
+    members, weights = metrics._draw(hearts, 100, 0)
     for name, score in scores.items():
         if score is metrics.missing:
             continue

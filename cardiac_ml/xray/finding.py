@@ -1,14 +1,16 @@
 """Use a trained heart finder: one picture, many pictures, and where on the picture it looked."""
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 
-from cardiac_ml.files import DataError, atomic_write
-from cardiac_ml.xray.images import Picture, cardiothoracic_ratio, from_array, put_in_frame, read_picture
+from cardiac_ml import training
 from cardiac_ml.xray.augment import mirror_sides, move_pictures
-from cardiac_ml.xray.model import Ensemble, HeartFinder, mean_place
+from cardiac_ml.xray.convention import BUILT_IN, Convention, learn_convention
+from cardiac_ml.xray.images import read_boxes, read_picture
+from cardiac_ml.xray.model import HeartFinder, mean_place
+from cardiac_ml.xray.picture import SIDES, Picture, cardiothoracic_ratio, from_array, put_in_frame
 
 ZOOMS = (0.92, 1.0, 1.08)  # a picture is looked at in these sizes, and in a mirror; the mean is better than any one
 SURE = 0.5  # below this confidence the finding says so
@@ -72,11 +74,17 @@ class Finding:
     heart_box: np.ndarray  # x0 y0 x1 y1
     thorax: np.ndarray  # x0 x1
     confidence: float
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    convention: Convention = BUILT_IN
+
+    @property
+    def sides(self) -> np.ndarray:
+        """(6,) in the order of SIDES."""
+        return np.concatenate([self.heart_box, self.thorax])
 
     @property
     def ratio(self) -> float:
-        return float(cardiothoracic_ratio(np.concatenate([self.heart_box, self.thorax])))
+        return float(cardiothoracic_ratio(self.sides))
 
     @property
     def heart_width_mm(self) -> float:
@@ -96,36 +104,56 @@ class Finding:
 
         ax = plt.subplots(figsize=(5, 5))[1] if ax is None else ax
         ax.imshow(self.picture.pixels, cmap="gray")
-        draw_sides(ax, np.concatenate([self.heart_box, self.thorax]))
+        draw_sides(ax, self.sides)
         ax.set_title(f"ratio {self.ratio:.2f}, confidence {self.confidence:.2f}", fontsize=9)
         return ax
 
 
 def draw_sides(ax, sides, colour="tab:red", label=None) -> None:
     """Heart box and thorax lines (pixels counted at pixel edges, as everywhere here) on a picture shown by imshow."""
-    import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
 
     x0, y0, x1, y1 = np.asarray(sides[:4], float) - 0.5  # imshow counts at pixel centres
-    ax.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5, label=label))
+    ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5, label=label))
     for x in np.asarray(sides[4:6], float) - 0.5:
         ax.axvline(x, color=colour, linewidth=0.8, linestyle=":")
     ax.set_axis_off()
 
 
-def find_heart(source, model: HeartFinder) -> Finding:
-    """Find the heart on one's own picture: a path (DICOM, PNG, JPEG), an array, or a Picture."""
-    picture = source if isinstance(source, Picture) else (
-        from_array(source) if isinstance(source, np.ndarray) else read_picture(source))
+@cache
+def pretrained() -> HeartFinder:
+    """The finder that comes with the kit; ``pretrained().card`` says what it learned from, and where it fails."""
+    return training.pretrained("xray")
+
+
+def find_heart(source, model: HeartFinder | None = None, convention: Convention = BUILT_IN) -> Finding:
+    """Find the heart on one's own picture: a path (DICOM, PNG, JPEG, TIFF), an array, or a Picture.
+
+    ``model`` is by default the one that comes with the kit; ``convention`` says where the sides are drawn.
+    """
+    model, picture = model or pretrained(), _as_picture(source)
     framed, frame = put_in_frame(picture.pixels, model.size)
     seen = predict_sides(model, framed[None, None])
-    sides = frame.to_pixels(seen.sides[0])
-    limit = np.array([frame.width, frame.height, frame.width, frame.height, frame.width, frame.width])
     confidence = float(seen.confidence[0]) * (DOUBTFUL if picture.doubts else 1.0)
     warnings = picture.doubts + picture.notes
     warnings += ("looked inverted (bones dark): read as its negative",) if seen.inverted[0] else ()
     warnings += ("low confidence: perhaps no frontal chest X-ray, or no heart to be seen",) if confidence < SURE else ()
-    sides = np.clip(sides, 0, limit)
-    return Finding(picture, sides[:4], sides[4:], confidence, warnings)
+    limit = np.array([frame.width, frame.height, frame.width, frame.height, frame.width, frame.width])
+    sides = np.clip(convention.apply(frame.to_pixels(seen.sides[0])), 0, limit)
+    return Finding(picture, sides[:4], sides[4:], confidence, warnings, convention)
+
+
+def _as_picture(source) -> Picture:
+    if isinstance(source, Picture):
+        return source
+    return from_array(source) if isinstance(source, np.ndarray) else read_picture(source)
+
+
+def convention_of(folder, model: HeartFinder | None = None) -> Convention:
+    """The convention of a folder's ``boxes.csv`` (or of that file), 5 to 20 pictures."""
+    table = read_boxes(folder)
+    found = [find_heart(file, model).sides for file in table.file]
+    return learn_convention(found, table[list(SIDES)], str(folder))
 
 
 # ------------------------------------------------------------------------------------------------- where it looked
@@ -147,41 +175,40 @@ def saliency(model: HeartFinder, picture: np.ndarray, *, copies: int = 12, noise
     return size / max(float(size.max()), 1e-12)
 
 
-def occlusion(model: HeartFinder, picture: np.ndarray, *, patch: int = 24, step: int = 8) -> np.ndarray:
-    """(rows, columns) map: how far (pixels of the frame) the heart's sides move when a patch there is blurred away.
+@torch.no_grad()
+def occlusion(model: HeartFinder, picture: np.ndarray, *, patch: int | None = None) -> np.ndarray:
+    """(size, size) map: how far (pixels of the frame) the heart's sides move when a patch there is blurred away.
 
     Slower than ``saliency`` and easier to believe: nothing but the picture is changed.
     """
-    picture = np.asarray(picture, np.float32).reshape(picture.shape[-2:])
-    size = len(picture)
-    corners = range(0, size - patch + 1, step)
-    covered = np.repeat(picture[None], len(corners) ** 2, 0)
-    for number, (row, column) in enumerate((row, column) for row in corners for column in corners):
-        hole = covered[number, row:row + patch, column:column + patch]
-        hole[:] = hole.mean()
-    sides = predict_sides(model, np.concatenate([picture[None], covered])[:, None], zooms=(1.0,),
-                          mirrored=(False,)).sides[:, :4]
-    return (np.abs(sides[1:] - sides[0]).sum(1) * size).reshape(len(corners), len(corners))
+    model.eval()
+    picture = torch.as_tensor(picture, dtype=torch.float32).reshape(picture.shape[-2:])
+    size, patch = len(picture), patch or len(picture) // 7
+    places = [(row, column) for row in range(0, size, patch // 2) for column in range(0, size, patch // 2)]
+    moved, count = np.zeros((2, size, size))
+    before = _seen_once(model, picture[None, None])[0]
+    for row, column in places:
+        hole = slice(row, row + patch), slice(column, column + patch)
+        covered = picture.clone()
+        covered[hole] = covered[hole].mean()
+        after = _seen_once(model, covered[None, None])[0]
+        moved[hole] += float((after - before)[0, :4].abs().sum()) * size
+        count[hole] += 1
+    return moved / count
 
 
-# ------------------------------------------------------------------------------------------------------------- files
+def show_where_it_looked(source, model: HeartFinder | None = None):
+    """A figure of one's own picture: the box, and which pixels moved it, by ``saliency`` and by ``occlusion``."""
+    import matplotlib.pyplot as plt
 
-def save_model(model: HeartFinder, path: str | Path) -> None:
-    """Write the weights, with what the network was built with."""
-    with atomic_write(path) as file:
-        members = len(getattr(model, "members", [])) or None
-        torch.save({"width": model.width, "size": model.size, "members": members, "weights": model.state_dict()}, file)
-
-
-def load_model(path: str | Path) -> HeartFinder:
-    """Read weights written by ``save_model``; nothing in the file is executed."""
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        members = [HeartFinder(int(saved["width"]), int(saved["size"])) for _ in range(saved.get("members") or 1)]
-        model = Ensemble(members) if saved.get("members") else members[0]
-        model.load_state_dict(saved["weights"])
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file. Train a network and write it with save_model first.") from error
-    except Exception as error:
-        raise DataError(f"{path} holds no heart finder ({type(error).__name__}). Write one with save_model.") from error
-    return model.eval()
+    model, finding = model or pretrained(), find_heart(source, model)
+    framed, frame = put_in_frame(finding.picture.pixels, model.size)
+    sides = frame.to_frame(finding.sides) * model.size
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.6))
+    for ax, title, seen in zip(axes, ("picture", "saliency", "occlusion"), (None, saliency, occlusion)):
+        ax.imshow(framed, cmap="gray")
+        if seen is not None:
+            ax.imshow(seen(model, framed), cmap="inferno", alpha=0.6)
+        draw_sides(ax, sides, "white")
+        ax.set_title(title)
+    return figure
