@@ -38,7 +38,7 @@ def test_it_finds_hearts_that_it_never_saw_better_than_the_mean_box(chests, foun
 
 
 def test_its_card_says_what_it_is(trained):
-    assert {"half of the cardiothoracic ratio dataset"} <= {trained.card["data"].split(", ")[1].split(" of N.")[0]}
+    assert "half of the cardiothoracic ratio dataset" in trained.card["data"]
     assert "Where it fails" in trained.card["about"] and trained.card["scores"]["iou on the training pictures"] > 0.88
     assert "/" not in trained.card["data"]
 
