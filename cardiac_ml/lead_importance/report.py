@@ -51,9 +51,11 @@ def section(own, other):
     fall = own["scores"]["AUROC"][0] - other["scores"]["AUROC"][0]
     word = (f"Outside, the AUROC is {fall:.3f} lower than inside: patients or devices differ, or how the diagnosis is "
             "written down." if fall > 0.05 else "The answer carries to the other place.")
+    if own["scores"]["AUROC"][1] < 0.6:
+        word = "Even inside, the network hardly tells it from the rest, so the values of its leads mean little."
     best = [row for row in other["best"] if row[1] >= other["area"][-1] - 0.01][0]
-    word += (f" Outside, {', '.join(best[0]) or 'no lead'} alone come within 0.01 of all leads (best set of that size, "
-             "found on these records, which flatters it a little).")
+    word += (f" Outside, the smallest set within 0.01 of all leads is: {', '.join(best[0]) or 'no lead'} (found on these "
+             "records, which flatters it a little).")
     counts = (f"<p class=note>inside: {own['positive']} of {own['records']} records have it; outside: "
               f"{other['positive']} of {other['records']}.</p>")
     scores = table(["", "inside", "outside"], [[name, interval(own["scores"][name]), interval(other["scores"][name])]

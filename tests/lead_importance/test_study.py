@@ -59,6 +59,7 @@ def test_what_is_written(studied, hospitals):
     summary, out = studied
     page = report.write(summary, out / "report.html").read_text()
     assert page.count("<img") == 2 and "http" not in page and "V1" in page and "LOWT" in page and "39732003" in page
+    assert "carries to the other place" in page and "hardly" not in page
     values = pd.read_csv(out / "values.csv")
     assert len(values) == 2 * 2 * 8 and (values.low <= values.value).all() and (values.value <= values.high).all()
     assert json.loads((out / "results.json").read_text())["targets"] == summary["targets"]
