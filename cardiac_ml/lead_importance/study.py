@@ -54,7 +54,8 @@ def train(ecg_mv, labels, rows, *, only=None, epochs=12, seed=0):
     net.fit_scaling(ecg_mv[rows[0]])
     pairs = [(ecg_mv[part], labels[part]) for part in rows]
     return training.fit(RandomSubsets(net, only=only), *pairs, loss=OverSubsets(binary_cross_entropy_with_logits),
-                        epochs=epochs, batch_size=BATCH, lr=4e-3, weight_decay=0.05, ema_decay=0.995, seed=seed).model.net
+                        epochs=epochs, batch_size=BATCH, lr=4e-3, weight_decay=0.05, ema_decay=0.995,
+                        seed=seed).model.net
 
 
 def judge(site, target, positive, logit, patients):
