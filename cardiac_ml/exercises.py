@@ -23,8 +23,8 @@ FIXED = {  # exercise -> hashes of the answers that are right, and a hint
     "tutorial4.1": (("3d71ca88db",), "Rescale, then the window from -200 to 1400, then turn it round."),
     "tutorial4.2": (("faa8ec8834",), "The square is 500 wide; half of what is padded is on the left."),
     "tutorial4.3": (("355fea298d",), "Compare the two curves at 10 degrees."),
-    "tutorial4.4": (("4c39ff0794",), "They share 50 of 150."),
-    "tutorial4.5": (("b27557a160",), "One of them is a chest after all, once black and white are exchanged."),
+    "tutorial4.4": (("4c39ff0794",), "Draw them: the area that both share, over the area that either covers."),
+    "tutorial4.5": (("b27557a160",), "Read what the finder says of each: of one it says what it did."),
 }
 
 

@@ -2,10 +2,10 @@
 
     python -m tools.results --task 2 --split patients --records FOLDER [--test-records FOLDER]
 
-Each beat is compared with its own patient's other beats (``beat_features``). Boosted trees tell the classes; others, that
-see time and P wave only, tell early beats from normal ones. What the training patients lack is made of their own beats
-(``synthetic``). No label of a patient who is tested is used, but their unlabelled record as a whole is, and where the R
-peaks are is taken from the annotations, as in the literature.
+Each beat is compared with its own patient's other beats (``beat_features``). Boosted trees tell the classes; others,
+that see time and P wave only, tell early beats from normal ones. What the training patients lack is made of their own
+beats (``synthetic``). No label of a patient who is tested is used, but their unlabelled record as a whole is, and where
+the R peaks are is taken from the annotations, as in the literature.
 """
 import warnings
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.new_patients.features import AFTER_MS, BEFORE_MS, TIMING, beat_features, three_beats
 from cardiac_ml.files import DataError
 from cardiac_ml.heartbeats import DS1, DS2, MITBIH_CLASSES, PACED, SAME_PERSON, patient_folds
+from cardiac_ml.new_patients.features import AFTER_MS, BEFORE_MS, TIMING, beat_features, three_beats
 from cardiac_ml.new_patients.records import RecordBeats, find_records, load_records
-from cardiac_ml.new_patients.synthetic import retimed_records, synthetic_fusions
+from cardiac_ml.new_patients.synthetic import (EARLY, FUSION, NORMAL, VENTRICULAR, retimed_records,
+                                               synthetic_fusions)
 
 CLASSES = MITBIH_CLASSES[:4]  # class Q, paced or unclassifiable, is neither learned nor scored
-NORMAL, EARLY, VENTRICULAR, FUSION = range(4)
 FOLDS = 7
-MOST = 300  # beats of one class of one patient to learn from: more of the same teach little
+MOST = 300  # beats of one class of one record to learn from: more of the same teach little
 CLASS_TREES = dict(max_iter=70, learning_rate=0.11, max_leaf_nodes=8, min_samples_leaf=30, l2_regularization=5.0,
                    max_features=0.25)
 TIMING_TREES = dict(max_iter=80, learning_rate=0.08, max_leaf_nodes=6, min_samples_leaf=40, l2_regularization=5.0,
@@ -114,9 +114,9 @@ def synthetic_table(ds: RecordBeats, seed: int = 0) -> BeatTable:
 # ---- learning ----
 
 class Trees(NamedTuple):
-    """Two forests: the four classes by all features, and N or S by timing and P wave alone."""
-    classes: object
-    timing: object
+    """Two boosted models of scikit-learn."""
+    classes: object  # the four classes, by all features
+    timing: object  # N or S, by time and P wave alone
 
 
 def fit_trees(train: BeatTable, synthetic: BeatTable, seed: int = 0) -> Trees:
@@ -148,17 +148,17 @@ def _boosted(features, label, weight, settings, seed):
         features, label, weight)
 
 
-def thinned(label: np.ndarray, patient: np.ndarray, most: int = MOST, seed: int = 0) -> np.ndarray:
-    """Rows to learn from: at most so many of each class of each patient, drawn at random; none of class Q."""
+def thinned(label: np.ndarray, record: np.ndarray, most: int = MOST, seed: int = 0) -> np.ndarray:
+    """Rows to learn from: at most so many of each class of each record, drawn at random; none of class Q."""
     shuffled = np.random.default_rng(seed).permutation(np.flatnonzero(label < len(CLASSES)))
-    table = pd.DataFrame({"label": label[shuffled], "patient": patient[shuffled]})
-    return np.sort(shuffled[table.groupby(["label", "patient"]).cumcount().to_numpy() < most])
+    table = pd.DataFrame({"label": label[shuffled], "record": record[shuffled]})
+    return np.sort(shuffled[table.groupby(["label", "record"]).cumcount().to_numpy() < most])
 
 
-def row_weights(label: np.ndarray, patient: np.ndarray) -> np.ndarray:
-    """Weights that make rare classes, and in a class the patients with few beats of it, count half way to the same."""
-    table = pd.DataFrame({"label": label, "patient": patient})
-    beats = table.groupby(["label", "patient"])["label"].transform("size")
+def row_weights(label: np.ndarray, record: np.ndarray) -> np.ndarray:
+    """Weights that make rare classes, and in a class the records with few beats of it, count half way to the same."""
+    table = pd.DataFrame({"label": label, "record": record})
+    beats = table.groupby(["label", "record"])["label"].transform("size")
     share = 1 / np.sqrt(beats)
     share /= share.groupby(table["label"]).transform("sum")  # of its class, adding up to one
     weight = share * np.sqrt(table.groupby("label")["label"].transform("size"))

@@ -118,7 +118,7 @@ def intervals(scores, test, answers):
 
 
 def class_lines(test, answers) -> list[str]:
-    """Sensitivity, predictive value and F1 of each class with intervals over patients, and the mean confusion matrix."""
+    """Sensitivity, predictive value, F1 of each class with intervals over patients, and the mean confusion matrix."""
     table = np.mean([metrics.confusion(test.label, answer) for answer in answers], axis=0)
     scores = metrics.classification(CLASSES) | {f"F1 {name}": f1_of(number) for number, name in enumerate(CLASSES)}
     titles = ("sensitivity", "predictive value", "F1")
@@ -126,8 +126,9 @@ def class_lines(test, answers) -> list[str]:
     rows = [["class", *titles, *(f"called {name}" for name in CLASSES)]]
     for name, counts in zip(CLASSES, table):
         found = [scores[f"{title} {name}"] for title in titles]
-        rows.append([name, *("none" if np.isnan(one.value) else f"{one.value:.3f} ({one.low:.2f} to {one.high:.2f})"
-                             for one in found), *(f"{count:.0f}" for count in counts)])
+        shown = ["none" if np.isnan(one.value) else f"{one.value:.3f} ({one.low:.2f} to {one.high:.2f})"
+                 for one in found]
+        rows.append([name, *shown, *(f"{count:.0f}" for count in counts)])
     return table_lines(rows)
 
 

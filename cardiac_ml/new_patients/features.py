@@ -1,8 +1,8 @@
 """Features of a heartbeat that mean the same in every patient: each beat is compared with the patient's other beats.
 
-The yardsticks (regular interval, dominant shape) come from the whole record, never from its labels. That is fair for a new
-patient, whose recording is there before anybody reads it, but no use for a beat that comes alone. Where the R peaks are
-is taken from the annotations, as in the literature.
+The yardsticks (regular interval, dominant shape) come from the whole record, never from its labels. That is fair for
+a new patient, whose recording is there before anybody reads it, but no use for a beat that comes alone. Where the R
+peaks are is taken from the annotations, as in the literature.
 """
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from cardiac_ml.files import DataError
 
 BEFORE_MS, AFTER_MS = 400.0, 600.0  # signal around the R peak that the features look at
 QRS_MS, WIDE_MS, P_MS, T_MS = (-80, 120), (-150, 200), (-280, -60), (120, 450)
-TIMING = "timing_"
+TIMING = "timing_"  # the names of features of time and P wave start so
 SAMPLES = 80  # of a beat that a network sees: 12.5 ms each
 SHIFT_MS = 30  # the annotated R peaks lie up to that far from where the shapes agree best
 STEADY = 0.15  # a regular interval differs at most so much from the median of those around it
@@ -249,7 +249,8 @@ def mixture_features(signals: list, time_ms: np.ndarray) -> dict[str, np.ndarray
     own = joined([(template[None], template) for _, template in signals], time_ms)
     dominant_correlation = correlations(beats, own)[:, 0]
     unlike = np.flatnonzero(dominant_correlation < OTHER_SHAPE)
-    columns = {"dominant_correlation": dominant_correlation, "unlike_share": np.full(len(beats), len(unlike) / len(beats))}
+    share = np.full(len(beats), len(unlike) / len(beats))
+    columns = {"dominant_correlation": dominant_correlation, "unlike_share": share}
     if len(unlike) < 3:  # no other kind to speak of
         return columns | dict.fromkeys(MIXTURE, np.full(len(beats), np.nan))
     sample = beats[unlike[np.linspace(0, len(unlike) - 1, min(800, len(unlike))).astype(int)]]
@@ -279,7 +280,8 @@ def cluster_features(similar: np.ndarray, columns: dict) -> dict[str, np.ndarray
     next_one = np.diagonal(similar, 1)
     values = {"common": count / len(cluster), "typical": np.median(similar[:, ::7], axis=1),
               "like_last": np.append(np.nan, next_one), "like_next": np.append(next_one, np.nan)}
-    for name in ("before_near", "after_near", "before_score", "p_correlation", "p_gain", "width_change", "dominant_share", "second_share"):
+    for name in ("before_near", "after_near", "before_score", "p_correlation", "p_gain", "width_change",
+                 "dominant_share", "second_share"):
         known = np.nan_to_num(np.clip(columns[name], -5, 5)).astype(np.float32)
         values[f"cluster_{name}"] = cluster @ known / count
     return values
@@ -288,7 +290,7 @@ def cluster_features(similar: np.ndarray, columns: dict) -> dict[str, np.ndarray
 # ---- for a network ----
 
 def three_beats(ds) -> np.ndarray:
-    """The beat before, the beat and the beat after, (rows, 6 * SAMPLES): two channels in units of the record's height."""
+    """The beat before, it and the beat after, (rows, 6 * SAMPLES): two channels, in units of the record's height."""
     columns = np.linspace(0, ds.window_mv.shape[2] - 1, SAMPLES).round().astype(int)
     beats = ds.window_mv[:, :, columns] - np.median(ds.window_mv[:, :, ::3], axis=2, keepdims=True)
     three = np.zeros((len(ds), 3, *beats.shape[1:]), np.float32)

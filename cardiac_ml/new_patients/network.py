@@ -11,7 +11,7 @@ MOST = 50  # beats of one class of one record to learn from
 
 
 class ThreeBeatNet(nn.Module):
-    """(rows, 6 * SAMPLES + times) -> scores (rows, 4): both channels of three beats, then the times, in their own units."""
+    """(rows, 6 * SAMPLES + times) -> scores (rows, 4): two channels of three beats, then the times."""
 
     def __init__(self, times, width=24, dropout=0.3):
         super().__init__()

@@ -1,22 +1,22 @@
 """Beats that the training patients lack, made of their own beats: for learning, and as a stress test of its own.
 
-``synthetic_fusions`` adds up a normal and a ventricular beat: nearly all real fusion beats come from one record.
-``retimed_records`` puts normal beats of one patient at new times: most of them atrial premature (as in MIT-BIH record 232),
-bigeminy, runs, single early beats, and irregular but normal ones (atrial fibrillation
-and flutter, breathing, pauses).
+``synthetic_fusions`` adds up a normal and a ventricular beat: nearly all real fusion beats are of one record.
+``retimed_records`` puts normal beats of one patient at new times: most of them atrial premature, as in MIT-BIH record
+232, bigeminy, runs, single early beats; and irregular but normal: atrial fibrillation and flutter, breathing, pauses.
 """
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from cardiac_ml.files import DataError
 from cardiac_ml.new_patients.records import RecordBeats
 
 NORMAL, EARLY, VENTRICULAR, FUSION = range(4)  # positions in MITBIH_CLASSES
 FUSIONS = 60  # fusion beats of a patient, in at most every 25th beat, so that the record stays what it was
 EARLY_RHYTHMS = ("mostly early", "bigeminy", "runs", "single")
 RHYTHMS = EARLY_RHYTHMS + ("fibrillation", "flutter", "sinus arrhythmia", "pauses")
-FLUTTER_MS = 220.0
+FLUTTER_MS = 220.0  # between two flutter waves, of which the ventricles follow every second to fifth
 
 
 # ---- fusion beats ----
@@ -69,6 +69,8 @@ def retimed_records(ds: RecordBeats, seed: int = 0, kinds=RHYTHMS, beats: int = 
             window_mv, table, label = retimed(ds.window_mv[chosen], ds.window_time_ms, kind, rng)
             table = table.assign(patient=ds.table["patient"].iloc[rows[0]], kind=kind)
             parts.append((chosen, window_mv, label, table.assign(record=table["patient"].astype(str) + " " + kind)))
+    if not parts:
+        raise DataError(f"{ds.source} has no normal beat (class N) to make records of. Add records that have some.")
     chosen, window_mv, label, table = zip(*parts)
     return replace(ds[np.concatenate(chosen)], window_mv=np.concatenate(window_mv), label=np.concatenate(label),
                    table=pd.concat(table, ignore_index=True))
@@ -79,7 +81,7 @@ def rhythm_of(kind: str, beats: int, rng: np.random.Generator) -> tuple[np.ndarr
     if kind == "fibrillation":  # the node between atria and ventricles lets one through, then rests
         shape = rng.uniform(1.5, 5)
         return rng.uniform(300, 550) + rng.uniform(200, 500) * rng.gamma(shape, 1 / shape, beats), np.zeros(beats, bool)
-    if kind == "flutter":  # every second, third or fourth wave is let through, for some beats the same
+    if kind == "flutter":  # for some beats every second, say, then every fourth
         waves = np.repeat(rng.integers(2, 6, beats), rng.integers(1, rng.integers(2, 12), beats))[:beats]
         return waves * FLUTTER_MS + rng.normal(0, 12, beats), np.zeros(beats, bool)
     cycle = rng.uniform(*{"mostly early": (1000, 1900), "bigeminy": (700, 1300)}.get(kind, (600, 1100)))
@@ -121,17 +123,15 @@ def retimed(window_mv: np.ndarray, time_ms: np.ndarray, kind: str,
     chosen = window_mv - np.median(window_mv, axis=2, keepdims=True)
     p_wave, rest = (chosen * taper(time_ms, *span) for span in ((-280, -220, -100, -50), (-100, -50, 330, 480)))
     factor = np.where(early[:, None], rng.uniform(-1, 1.3, chosen.shape[1]), 1.0)[:, :, None]
-    if kind in ("fibrillation", "flutter"):
-        factor = np.zeros_like(factor)
     moved = early * round(rng.uniform(-40, 40) / step)
     signal = rng.normal(0, 0.004, (chosen.shape[1], at[-1] + 600))
     if kind in ("fibrillation", "flutter"):
-        signal += atrial_waves(kind, *signal.shape, step, rng)
-    start = np.flatnonzero(time_ms >= 0)[0]
+        signal, factor = signal + atrial_waves(kind, *signal.shape, step, rng), 0 * factor
+    start = at - np.flatnonzero(time_ms >= 0)[0]
     for i in range(beats):
-        signal[:, at[i] - start:at[i] - start + len(time_ms)] += rest[i]
-        signal[:, at[i] - start + moved[i]:at[i] - start + moved[i] + len(time_ms)] += factor[i] * p_wave[i]
-    columns = at[:, None] + np.arange(len(time_ms)) - start
+        signal[:, start[i]:start[i] + len(time_ms)] += rest[i]
+        signal[:, start[i] + moved[i]:start[i] + moved[i] + len(time_ms)] += factor[i] * p_wave[i]
+    columns = start[:, None] + np.arange(len(time_ms))
     between = np.diff(at) * step
     table = pd.DataFrame({"rr_before_ms": np.append(np.nan, between), "rr_after_ms": np.append(between, np.nan)})
     return signal[:, columns].transpose(1, 0, 2).astype(np.float32), table, np.where(early, EARLY, NORMAL)

@@ -8,7 +8,8 @@ from tiny import made_record, message
 from cardiac_ml import metrics
 from cardiac_ml.new_patients import classifier as patients
 from cardiac_ml.new_patients import evaluation
-from cardiac_ml.new_patients.features import TIMING, beat_features, interval_groups, mixture_features, qrs_form, regular_beats, rhythm, three_beats
+from cardiac_ml.new_patients.features import (TIMING, beat_features, interval_groups, mixture_features, qrs_form,
+                                              regular_beats, rhythm, three_beats)
 from cardiac_ml.new_patients.network import fit_network, predict_network
 from cardiac_ml.new_patients.records import load_records
 from cardiac_ml.new_patients.synthetic import RHYTHMS, mixed, retimed_records, rhythm_of, synthetic_fusions
