@@ -447,18 +447,20 @@ def bootstrap(scores, truth, prediction, groups=None, draws=400, level=0.9, seed
 
     Cases of one group resemble each other, so whole groups are drawn, with replacement, and each score is computed anew
     from what was drawn (without ``groups`` each row is its own). With few groups the middle of the drawn values is too
-    narrow (of six it holds the truth in 80 % instead of 90), so their spread goes into a t interval instead.
+    narrow (of six it holds the truth in 80 % instead of 90), so their spread goes into a t interval instead. In
+    simulations of 6 to 20 hearts of skewed errors, 90 % intervals held the true mean error in 88 to 90 % of the worlds,
+    but the true RMSE, which hangs on the few worst hearts, in 84 to 85 % only.
     """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     members, weights = _draw(_groups_of(groups, truth, prediction), draws, seed)
     result = {}
     for name, score in scores.items():
         value = float(score(truth, prediction))
-        half = 0.0  # of a count of labels, which is what it is
+        ends = value, value  # of a count of labels, which is what it is
         if score is not missing:
-            half = _half_width(_drawn(score, truth, prediction, members, weights), members, level)
-        ends = np.clip([value - half, value + half], *getattr(score, "limits", (0, np.inf)))
-        result[name] = Interval(value, *ends.tolist())
+            drawn = _drawn(score, truth, prediction, members, weights)
+            ends = _ends(value, drawn, members, level, getattr(score, "limits", (0, np.inf)))
+        result[name] = Interval(value, *ends)
     return result
 
 
@@ -475,8 +477,10 @@ def compare(score, truth, one, other, groups=None, draws=400, level=0.9, seed=0)
     drawn = [_drawn(score, truth, prediction, members, weights) for prediction in (one, other)]
     value = float(score(truth, one) - score(truth, other))
     half = _half_width(drawn[0] - drawn[1], members, level)
-    error = half / stats.t.ppf((1 + level) / 2, len(members) - 1) if len(members) > 1 else np.nan
-    p = 1.0 if value == 0 else float(2 * stats.t.sf(abs(value) / error, len(members) - 1)) if error > 0 else 0.0
+    if value == 0 or np.isnan(half):  # the same, or a single group: nothing speaks for a difference
+        return Comparison(value, value - half, value + half, 1.0 if value == 0 else float("nan"))
+    t = stats.t(max(len(members) - 1, 1))
+    p = float(2 * t.sf(abs(value) / half * t.ppf((1 + level) / 2))) if half else 0.0
     return Comparison(value, value - half, value + half, p)
 
 
@@ -508,6 +512,16 @@ def _drawn(score, truth, prediction, members, weights):
     rows = (np.concatenate([np.tile(members[g], times) for g, times in enumerate(world) if times])
             if len(members) < len(truth) else np.repeat(np.concatenate(members), world) for world in weights[:100])
     return np.array([score(truth[some], prediction[some]) for some in rows])
+
+
+def _ends(value, drawn, members, level, limits):
+    """(low, high). Errors of hearts are skewed, so those of an error, 0 or larger, are found on its logarithm."""
+    drawn = drawn[np.isfinite(drawn)]
+    if limits == (0, np.inf) and value > 0 and (drawn > 0).all():
+        factor = float(np.exp(_half_width(np.log(drawn), members, level)))
+        return value / factor, value * factor
+    half = _half_width(drawn, members, level)
+    return tuple(np.clip([value - half, value + half], *limits).tolist())
 
 
 def _half_width(drawn, members, level):

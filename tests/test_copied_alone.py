@@ -14,6 +14,24 @@ ALONE = {  # file -> what it must do in the empty folder
         trace[300:] = -80
         assert activation.upstroke_ms(trace[None, None])[0, 0] == 40.5
         assert 255 < activation.apd90_ms(trace[None, None])[0, 0] < 260""",
+    "leads": """
+        leads_mv = leads.to_leads(np.random.default_rng(0).normal(size=(2, 10, 500)))
+        assert leads_mv.shape == (2, 12, 500) and np.allclose(leads_mv[:, 2], leads_mv[:, 1] - leads_mv[:, 0])""",
+    "models": """
+        import torch
+        ecg = torch.as_tensor(models.from_independent(np.random.default_rng(0).normal(size=(2, 8, 500)).astype("f4")))
+        assert models.ActivationNet(width=8).eval()(ecg).shape == (2, 2, 75)
+        assert models.VoltageNet(widths=(8, 8, 8, 8)).eval()(ecg).shape == (2, 75, 500)
+        assert models.HeartbeatNet(5, width=8).eval()(torch.rand(3, 187)).shape == (3, 5)""",
+    "training": """
+        import torch
+        x = np.random.default_rng(0).normal(size=(64, 3)).astype("f4")
+        y = (x[:, 0] > 0).astype(int)
+        model, history = training.fit(torch.nn.Linear(3, 2), (x, y), (x, y), epochs=20, batch_size=8,
+                                      lr=0.1, ema_decay=0.9)
+        assert (training.predict(model, x).argmax(axis=1) == y).mean() > 0.9 and len(history) == 20
+        training.save("mine.npz", model)
+        assert np.allclose(training.predict(training.load("mine.npz", torch.nn.Linear(3, 2)), x), training.predict(model, x))""",
     "metrics": """
         truth, hearts = np.arange(450.0).reshape(6, 75), list("aabbcc")
         found = metrics.bootstrap(metrics.ACTIVATION, truth, truth + 3, hearts)

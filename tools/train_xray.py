@@ -25,9 +25,13 @@ MANTISSA_BITS = 7  # of 10 in a half: as many as bfloat16 has; the rest would be
 SCORES = ("iou", "ctr_error", *(f"heart_{side}_px" for side in ("x0", "y0", "x1", "y1")))
 DATA = ("{} frontal chest X-rays of one hospital, half of the cardiothoracic ratio dataset of N. Dong and others (2018, "
         "MIT license)")
-ABOUT = """Box of the heart and width of the chest on frontal chest X-rays, by {members} network(s) of width {width} asked together.
-Trained on {data}: {epochs} epochs and {fine_tuning} of fine-tuning each, from a start on virtual chests; {minutes:.0f} minutes of one core.
+ABOUT = """\
+Box of the heart and width of the chest on frontal chest X-rays, by {members} network(s) of width {width}.
+Trained on {data}:
+{epochs} epochs and {fine_tuning} of fine-tuning each, from a start on virtual chests; {minutes:.0f} minutes on one busy core.
 {scores}
+On pictures that it has not seen expect less: five folds of this recipe, with three networks of width 32, came to IoU
+0.880 and a ratio error of 0.019.
 It answers in the {convention}.
 Where it fails: in hospitals that draw the upper edge elsewhere (give it a few boxes: --convention); where heart and
 diaphragm cannot be told apart. Children, lying patients, large effusions and implants were not looked at by themselves.

@@ -2,15 +2,16 @@
 
 A game gives every set of players (a coalition) a value, more being better: an array ``value`` of shape (..., 2**n),
 where bit k of the position says whether player k takes part. ``value[..., 0]`` is what is known without any lead,
-``value[..., -1]`` with all. The Shapley value of a player is what it adds when players come in one by one, averaged over all orders of
-arrival (L. S. Shapley, A value for n-person games, 1953). All sums are exact: eight leads make 256 sets, twelve 4096.
+``value[..., -1]`` with all. The Shapley value of a player is what it adds when players come in one by one, averaged
+over all orders of arrival (L. S. Shapley, A value for n-person games, 1953). All sums are exact: eight leads make 256
+sets, twelve 4096.
 
 The functions are linear in ``value``: values of the mean are means of the values, record by record.
 """
-from contextlib import suppress
 from math import comb, factorial
 
 import numpy as np
+from scipy import stats
 
 from cardiac_ml.files import DataError
 
@@ -103,53 +104,47 @@ def sampled(value, orders, seed=0):
     return added
 
 
-# ---- uncertainty ----
+# ---- uncertainty: what would other patients have given? ----
 
-def redrawn(patients, draws, seed=0):
-    """How often each record counts when patients are drawn with replacement: (draws, records) of whole numbers."""
+def half_width(influence, patients, level=0.9):
+    """Half the interval of a result to which each record contributes ``influence`` (records, n): (n,), over patients.
+
+    Records of one patient are no independent witnesses, so their influences are added up before they are squared.
+    """
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return times[:, owner]
+    if len(names) < 2:
+        return np.full(influence.shape[1], np.nan)  # one patient alone says nothing about others
+    sums = np.zeros((len(names), influence.shape[1]))
+    np.add.at(sums, owner, influence)
+    return stats.t.ppf((1 + level) / 2, len(names) - 1) * np.sqrt((sums ** 2).sum(axis=0) * len(names) / (len(names) - 1))
 
 
-def mean_values(value, patients, draws=500, level=0.9, seed=0):
+def mean_values(value, patients, level=0.9):
     """Shapley values of a population, with intervals over patients: (n,) mean, (n,) from, (n,) to.
 
-    ``value`` is (records, 2**n), or (seeds, records, 2**n): then each draw also takes one of the trained networks.
+    ``value`` is (records, 2**n), or (networks, records, 2**n): then the interval also holds another training.
     """
     values = shapley(value)
     values = values[None] if values.ndim == 2 else values
     if values.ndim != 3 or values.shape[1] != len(patients):
-        raise DataError(f"value is (records, sets) or (seeds, records, sets) for {len(patients)} records; found "
+        raise DataError(f"value is (records, sets) or (networks, records, sets) for {len(patients)} records; found "
                         f"{np.shape(value)}.")
-    counts = redrawn(patients, draws, seed)
-    network = np.random.default_rng([seed, 1]).integers(len(values), size=draws)
-    means = np.stack([count @ values[k] / count.sum() for count, k in zip(counts, network)])
-    return values.mean(axis=(0, 1)), *_interval(means, level)
+    mean = values.mean(axis=(0, 1))
+    half = half_width((values.mean(axis=0) - mean) / len(patients), patients, level)
+    if len(values) > 1:
+        half = np.hypot(half, stats.norm.ppf((1 + level) / 2) * values.mean(axis=1).std(axis=0, ddof=1))
+    return mean, mean - half, mean + half
 
 
-def score_values(score, patients, networks=1, draws=200, level=0.9, seed=0):
-    """The same for a score that is no mean over records, such as an AUROC: (n,) mean, (n,) from, (n,) to.
+def auroc_values(positive, score, patients, level=0.9):
+    """Shapley values of the AUROC: positive (records,), score (2**n, records) -> (n,) value, (n,) from, (n,) to.
 
-    ``score`` is a function (rows, network) -> value (2**n,) of these records, a record drawn twice being there twice,
-    in the answers of the network of that number. Draws without a score (no record of the class) are left out.
+    The interval is DeLong's for patients with several records (N. A. Obuchowski, Biometrics 53:567, 1997): a record's
+    influence on the area of each set, passed through the linear map from sets to players.
     """
-    everyone = np.arange(len(patients))
-    mean = np.mean([shapley(score(everyone, number)) for number in range(networks)], axis=0)
-    network = np.random.default_rng([seed, 1]).integers(networks, size=draws)
-    drawn = []
-    for count, number in zip(redrawn(patients, draws, seed), network):
-        with suppress(DataError):
-            drawn.append(shapley(score(np.repeat(everyone, count), number)))
-    if len(drawn) < draws / 2:
-        raise DataError(f"Only {len(drawn)} of {draws} draws of patients have a score: the class has too few patients "
-                        "for an interval. Choose a more frequent one, or take more patients.")
-    return mean, *_interval(drawn, level)
-
-
-def _interval(drawn, level):
-    return np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    area, influence = auroc_influence(positive, score)
+    value, half = shapley(area), half_width(shapley(influence.T), patients, level)
+    return value, value - half, value + half
 
 
 # ---- scores that can be the value of a set of leads ----
@@ -162,10 +157,22 @@ def log_likelihood(label, probability):
 
 def auroc_of_sets(positive, score):
     """Area under the ROC curve of every set: (records,) of True or False, (sets, records) -> (sets,). Ties are half."""
-    from scipy.stats import rankdata
-    positive = np.asarray(positive, dtype=bool)
+    return auroc_influence(positive, score)[0]
+
+
+def auroc_influence(positive, score):
+    """The areas (sets,), and how much each record moves them: (sets, records), which add up to 0 for each set.
+
+    A record's share is how often it is on the right side of those of the other kind (E. R. DeLong, D. M. DeLong and
+    D. L. Clarke-Pearson, Biometrics 44:837, 1988).
+    """
+    positive, score = np.asarray(positive, dtype=bool), np.asarray(score)
     yes, no = positive.sum(), (~positive).sum()
     if not (yes and no):
         raise DataError(f"An AUROC needs records with and without the class; here {yes} have it and {no} have not.")
-    ranks = rankdata(score, axis=-1)
-    return (ranks[..., positive].sum(axis=-1) - yes * (yes + 1) / 2) / (yes * no)
+    won = stats.rankdata(score, axis=-1)
+    for kind, others, sign in ((positive, no, 1), (~positive, yes, -1)):
+        own = won[..., kind] - stats.rankdata(score[..., kind], axis=-1)  # how many of the other kind lie below
+        won[..., kind] = own / others if sign > 0 else 1 - own / others
+    area = won[..., positive].mean(axis=-1)
+    return area, (won - area[..., None]) / np.where(positive, yes, no)

@@ -16,23 +16,26 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from cardiac_ml.files import DataError
+from cardiac_ml.virtual import population
 from cardiac_ml.virtual.mesh import mesh_solid
 
 GROOVE_MM = 5.0        # how far the corner between the ventricles is rounded
 RV_LENGTH = 0.88       # the right ventricle ends above the apex
-FIBRE_DEG = 60.0
+AVERAGE = population.middle("shape")
 
 
 @dataclass(frozen=True)
 class Shape:
     """Sizes of one heart. The defaults are an average adult: about 110 ml of muscle."""
-    lv_radius_mm: float = 24.0     # cavity, at its widest
-    lv_length_mm: float = 82.0     # outer apex to the widest level
-    wall_mm: float = 8.5
-    rv_radius_mm: float = 33.0
-    rv_wall_mm: float = 4.0
-    rv_offset_mm: float = 29.0     # between the axes of the ventricles, at the base
-    rv_angle_deg: float = -146.0
+    lv_radius_mm: float = AVERAGE["lv_radius_mm"]     # cavity, at its widest
+    lv_length_mm: float = AVERAGE["lv_length_mm"]     # outer apex to the widest level
+    wall_mm: float = AVERAGE["wall_mm"]
+    rv_radius_mm: float = AVERAGE["rv_radius_mm"]
+    rv_wall_mm: float = AVERAGE["rv_wall_mm"]
+    rv_offset_mm: float = AVERAGE["rv_offset_mm"]     # between the axes of the ventricles, at the base
+    rv_angle_deg: float = AVERAGE["rv_angle_deg"]
+    fibre_deg: float = AVERAGE["fibre_deg"]           # of the fibres at the endocardium, the opposite outside
+    layer_mm: float = AVERAGE["layer_mm"]             # thickness of the fast layer on the inner surfaces
     base_share: float = 0.9        # the base plane cuts at this share of the length
 
     def __post_init__(self):
@@ -69,15 +72,16 @@ class Shape:
         return self.base_share * self.lv_length_mm
 
 
-SPREAD = dict(lv_radius_mm=2.2, lv_length_mm=6.0, wall_mm=1.3, rv_radius_mm=2.5, rv_wall_mm=0.6, rv_offset_mm=2.0,
-              rv_angle_deg=8.0)
-
-
-def draw_shape(rng) -> Shape:
-    """A heart of the population: every size normal around the average, at most two standard deviations away."""
-    average = Shape()
-    return Shape(**{name: getattr(average, name) + spread * float(np.clip(rng.normal(), -2, 2))
-                    for name, spread in SPREAD.items()})
+def draw_shape(rng, width=1.0) -> Shape:
+    """A heart of the population. Sizes that do not go together are drawn again."""
+    while True:
+        drawn = population.draw(rng, "shape", width)
+        size = drawn.pop("size")
+        try:
+            return Shape(**{name: value * (size if name.endswith("_mm") and name != "layer_mm" else 1)
+                            for name, value in drawn.items()})
+        except DataError:
+            continue
 
 
 # ---- distances to the four surfaces: negative inside, mm ----
@@ -194,5 +198,5 @@ def _fibres(shape, nodes, left, depth):
     upwards = np.where(length > 0.05, upwards / np.maximum(length, 0.05),
                        sideways / np.maximum(np.linalg.norm(sideways, axis=1, keepdims=True), 0.05))
     around = np.cross(upwards, through)
-    angle = np.radians(FIBRE_DEG * (1 - 2 * depth))[:, None]
+    angle = np.radians(shape.fibre_deg * (1 - 2 * depth))[:, None]
     return through, np.cos(angle) * around + np.sin(angle) * upwards

@@ -4,7 +4,7 @@ Every heart has a handful of beat shapes: its own sinus beat, an atrial prematur
 conduction system not yet recovered, ventricular foci, fusions of the sinus front with a focal one, a paced beat, and
 the sinus beat with an infarct. ``rhythm`` strings them into records with P waves, breathing and noise, and cuts rows.
 """
-from dataclasses import astuple, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,6 @@ from cardiac_ml.virtual import patterns, rhythm
 from cardiac_ml.virtual.membrane import action_potential_table
 from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats
 from cardiac_ml.virtual.points import lv_place
-from cardiac_ml.virtual.signals import Repolarisation
 from cardiac_ml.virtual.torso import move_electrodes
 
 CLASSES = "NSVFQ"
@@ -27,7 +26,7 @@ PACED_EVERY = 8              # one heart in eight has a pacemaker
 INFARCT_SHARE = 0.72         # of the hearts of the PTB pair, as of its rows
 UNCLASSIFIABLE_SHARE = 0.02  # of the beats in class Q
 LASTS_MS = 600               # of a beat's shape
-MOVED_MM = 40.0              # limb electrodes of a Holter sit on the trunk, where there is room
+T_SHARES = (0.3, 1.4)        # differences in recovery, of the heart's own
 
 
 def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, workers=None, progress=True):
@@ -156,8 +155,9 @@ def pick_shape(kind, shapes, pacemaker, rng):
 
 def _with_t_wave(patient, rng):
     """The same heart with smaller differences in recovery: T waves from nearly flat to tall, as in a clinic."""
-    differences = np.array(astuple(patient.repolarisation)) * rng.uniform(0.15, 0.7)
-    return replace(patient, repolarisation=Repolarisation(*differences))
+    own, share = patient.repolarisation, rng.uniform(*T_SHARES)
+    changed = {name: share * value for name, value in asdict(own).items() if "_minus_" in name}
+    return replace(patient, repolarisation=replace(own, **changed))
 
 
 # ---- the shapes of one heart's beats ----
@@ -175,7 +175,7 @@ def heart_shapes(patient, rng, infarcted):
     solved = simulate_beats(patient, [beat for _, beat in plan])
     later = np.stack([beat.note.get("later_ms", np.zeros(len(heart.nodes_mm))) for _, beat in plan])
     solved = replace(solved, apd_ms=solved.apd_ms + later)
-    body = move_electrodes(rng, patient.torso, by_mm=MOVED_MM)
+    body = move_electrodes(rng, patient.torso, "holter")
     leads = recorded_leads(rng)
     shapes = {"aberrancy": rng.uniform(0.2, 1)}   # how many of the atrial premature beats are aberrant
     for k, (kind, _) in enumerate(plan):

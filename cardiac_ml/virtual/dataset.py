@@ -6,9 +6,10 @@ from tqdm.auto import tqdm
 
 from cardiac_ml.files import DataError
 from cardiac_ml.points import POINT_NAMES
-from cardiac_ml.virtual import patterns
+from cardiac_ml.virtual import patterns, population
 from cardiac_ml.virtual.membrane import action_potential_table
 from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats, voltages_mv
+from cardiac_ml.virtual.population import CYCLE_LENGTHS_MS, G_KR_PERCENT
 from cardiac_ml.virtual.torso import LEAD_FIELDS, move_electrodes
 
 # What the cases of a heart are, in this order; a heart with more cases starts again.
@@ -35,48 +36,51 @@ def count_cases(hearts, cases):
     return sum(len(plan(number, cases)) for number in range(1, hearts + 1))
 
 
-def draw_case(patient, seed, number, k, kind, pattern, index):
+def draw_case(patient, seed, number, k, kind, pattern, index, width=1.0):
     """Everything random about case ``k`` of heart ``number``: (excitation, row of the table, its generator)."""
     rng = np.random.default_rng([seed, number, k + 1])
     if index is not None:
-        beat, bcl = patterns.point_focus(patient.heart, index), int(rng.choice([600, 1000]))
+        beat, bcl = patterns.point_focus(patient.heart, index), int(rng.choice(CYCLE_LENGTHS_MS))
     else:
-        beat = patterns.excitation(kind, patient.heart, np.random.default_rng([seed, number, pattern, 1]), pattern)
-        bcl = (600, 1000)[k % 2]
-    row = dict(heart=f"v{number}", pattern=pattern, innerindex=index, bcl=bcl, gkr=int(rng.choice([0, 50, 100])),
-               kind=beat.kind, onset_ms=rng.uniform(1, 8), speed=rng.uniform(0.94, 1.06), seed=seed)
+        beat = patterns.excitation(kind, patient.heart, np.random.default_rng([seed, number, pattern, 1]), pattern,
+                                   width)
+        bcl = CYCLE_LENGTHS_MS[k % 2]
+    row = dict(heart=f"v{number}", pattern=pattern, innerindex=index, bcl=bcl, gkr=int(rng.choice(G_KR_PERCENT)),
+               kind=beat.kind, onset_ms=rng.uniform(1, 8), speed=population.draw(rng, "case", width)["speed"], seed=seed)
     return beat, row, rng
 
 
-def simulate_heart(seed, number, cases, lead_field="sphere"):
+def simulate_heart(seed, number, cases, lead_field="sphere", width=1.0):
     """All cases of heart v``number``: (electrodes_mv (n, 500, 10), voltage_mv (n, 500, 75), table), float32."""
-    patient = draw_patient(seed, number)
-    beats, rows, rngs = zip(*(draw_case(patient, seed, number, k, *case) for k, case in enumerate(plan(number, cases))))
+    patient = draw_patient(seed, number, width=width)
+    beats, rows, rngs = zip(*(draw_case(patient, seed, number, k, *case, width)
+                              for k, case in enumerate(plan(number, cases))))
     table = pd.DataFrame(rows).astype({"pattern": "Int64", "innerindex": "Int64"})
     solved = simulate_beats(patient, beats, table.bcl, table.gkr / 100, table.onset_ms, table.speed)
     electrodes, voltage = [], []
     for k, rng in enumerate(rngs):
-        heard = electrodes_mv(patient, solved, k, move_electrodes(rng, patient.torso), lead_field)
+        heard = electrodes_mv(patient, solved, k, move_electrodes(rng, patient.torso, width=width), lead_field)
         electrodes.append(heard.T + NOISE_MV * rng.standard_normal(heard.T.shape, dtype=np.float32))
         voltage.append(voltages_mv(patient, solved, k).T)
     return np.stack(electrodes), np.stack(voltage), table
 
 
-def simulate_intracardiac(hearts=30, cases=60, seed=0, lead_field="sphere", workers=None, progress=True):
+def simulate_intracardiac(hearts=30, cases=60, seed=0, lead_field="sphere", workers=None, progress=True, width=1.0):
     """Yields (electrodes_mv (n, 500, 10), voltage_mv (n, 500, 75), table) of hearts v1, v2, ... in order.
 
     The same bytes for any number of ``workers`` (None: all processors) and any joblib backend, so that inside ``with
-    joblib.parallel_config(backend=...)`` a cluster can take over.
+    joblib.parallel_config(backend=...)`` a cluster can take over. ``width``: of the population, see ``population``.
     """
     if hearts < 1 or cases < 1:
         raise DataError(f"{hearts} hearts with {cases} cases each: there must be at least one of both.")
     if lead_field not in LEAD_FIELDS:
         raise DataError(f"Unknown lead field {lead_field!r}: choose one of {', '.join(LEAD_FIELDS)}.")
-    return _in_order(hearts, cases, seed, lead_field, workers, progress)
+    population.check_width(width)
+    return _in_order(hearts, cases, seed, lead_field, workers, progress, width)
 
 
-def _in_order(hearts, cases, seed, lead_field, workers, progress):
+def _in_order(hearts, cases, seed, lead_field, workers, progress, width):
     action_potential_table()      # computed and cached once, before the workers start
-    jobs = (delayed(simulate_heart)(seed, number, cases, lead_field) for number in range(1, hearts + 1))
+    jobs = (delayed(simulate_heart)(seed, number, cases, lead_field, width) for number in range(1, hearts + 1))
     made = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
     yield from tqdm(made, total=hearts, desc="virtual hearts", unit="heart", disable=not progress)

@@ -15,24 +15,25 @@ import numpy as np
 from scipy import sparse
 
 from cardiac_ml.files import DataError
-from cardiac_ml.virtual import signals, torso
+from cardiac_ml.virtual import population, signals, torso
 from cardiac_ml.virtual.anatomy import Heart, Shape, build_heart, draw_shape
 from cardiac_ml.virtual.conduction import NEVER_MS, Paths, first_arrivals, make_paths, slowness_tensor
 from cardiac_ml.virtual.mesh import volumes_mm3
-from cardiac_ml.virtual.patterns import LAYER_MM, Excitation
+from cardiac_ml.virtual.patterns import Excitation
 from cardiac_ml.virtual.points import Places, find_places, recording_points
 from cardiac_ml.virtual.torso import Torso
 
 SEED_MM = 3.2      # nodes this close to an early site get their time straight from it
+AVERAGE = population.middle("speeds")
 
 
 @dataclass(frozen=True)
 class Speeds:
     """mm/ms: along the fibre, across it, through the wall, and in the fast layer on the inner surfaces."""
-    along: float = 0.55
-    across: float = 0.375
-    through: float = 0.33
-    layer: float = 0.79
+    along: float = AVERAGE["along"]
+    across: float = AVERAGE["along"] * AVERAGE["across"]
+    through: float = AVERAGE["along"] * AVERAGE["through"]
+    layer: float = AVERAGE["layer"]
 
     def __post_init__(self):
         if not min(self.along, self.across, self.through, self.layer) > 0:
@@ -44,9 +45,9 @@ class Speeds:
         return self.along, self.across, self.through
 
 
-def draw_speeds(rng) -> Speeds:
-    along = rng.uniform(0.50, 0.60)
-    return Speeds(along, along * rng.uniform(0.62, 0.75), along * rng.uniform(0.52, 0.68), rng.uniform(0.70, 0.88))
+def draw_speeds(rng, width=1.0) -> Speeds:
+    along, across, through, layer = population.draw(rng, "speeds", width).values()
+    return Speeds(along, along * across, along * through, layer)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def make_patient(shape=Shape(), body=None, repolarisation=signals.Repolarisation
     heart = build_heart(shape, step_mm)
     n = len(heart.nodes_mm)
     v = np.tile(speeds.muscle, (n, 1))
-    v[np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= LAYER_MM] = speeds.layer
+    v[np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= shape.layer_mm] = speeds.layer
     tensor = slowness_tensor(heart.fibre, heart.through, v)
     share = volumes_mm3(heart.nodes_mm, heart.tetrahedra) / 4
     return Patient(heart, body or torso.average_torso(shape.rv_angle_deg), repolarisation, speeds, tensor,
@@ -79,12 +80,12 @@ def make_patient(shape=Shape(), body=None, repolarisation=signals.Repolarisation
                    signals.layer_of(heart), find_places(heart, recording_points(shape)))
 
 
-def draw_patient(seed, number, step_mm=2.0) -> Patient:
-    """Patient ``number`` of the population of a seed."""
+def draw_patient(seed, number, step_mm=2.0, width=1.0) -> Patient:
+    """Patient ``number`` of the population of a seed; ``width``: how far from the average patients are."""
     rng = np.random.default_rng([seed, number, 0])
-    shape = draw_shape(rng)
-    body = torso.draw_torso(rng, shape.rv_angle_deg)
-    return make_patient(shape, body, signals.draw_repolarisation(rng), draw_speeds(rng), step_mm)
+    shape = draw_shape(rng, width)
+    body = torso.draw_torso(rng, shape.rv_angle_deg, width)
+    return make_patient(shape, body, signals.draw_repolarisation(rng, width), draw_speeds(rng, width), step_mm)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _durations(patient, excitations, arrival, bcl, g_kr):
         signals.own_durations(patient.heart, patient.repolarisation, int(b), float(g)) + beat.apd_shift_ms
         for beat, b, g in zip(excitations, bcl, g_kr)], axis=1)
     wanted = np.where(np.isnan(wanted), np.nanmean(wanted, axis=0), wanted)     # dead nodes pull no neighbour far
-    spread = patient.stiffness * np.float32(signals.COUPLING_MM**2 / torso.SIGMA_FIBRE)
+    spread = patient.stiffness * np.float32(patient.repolarisation.coupling_mm**2 / torso.SIGMA_FIBRE)
     return signals.coupled(spread, patient.volume_mm3, wanted) - arrival
 
 

@@ -10,17 +10,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cardiac_ml.files import DataError
+from cardiac_ml.virtual import population
 from cardiac_ml.virtual.anatomy import Heart
+from cardiac_ml.virtual.population import LEFT_SITES, RIGHT_SITES
 from cardiac_ml.virtual.points import lv_place, pulled_in, recording_points, rv_place
 
-LAYER_MM = 2.5       # thickness of the fast layer
 DEEP = 0.12          # early sites lie this deep in the left wall, and at RV_DEEP in the thin right one
 RV_DEEP = 0.3
 INNER_POINTS = 30    # the first recording points lie on the inner surfaces
 STRAY_MM = 3.0
-# Early sites of a normal beat: ventricle, angle (degrees), height, ms.
-LEFT_SITES = (("lv", 115, 0.82, 0), ("lv", -146, 0.58, 0), ("lv", -75, 0.52, 2), ("lv", -45, 0.62, 5))
-RIGHT_SITES = (("septum", -146, 0.55, 7), ("rv", -140, 0.50, 9), ("rv", 150, 0.50, 11))
 
 
 @dataclass(frozen=True)
@@ -44,18 +42,18 @@ def _place(heart, where, angle, height, depth=DEEP):
     return pulled_in(heart, place)[0]      # where the ventricles meet, the right wall may end before the place
 
 
-def _jittered(heart, rng, sites):
-    """Early sites of this beat: places 10 degrees and 0.05 of the height around the given ones, times 1.5 ms."""
+def _jittered(heart, rng, sites, width):
+    """Early sites of this beat: (place, ms) around the given ones; the first of all stays the first."""
     drawn = []
     for where, angle, height, ms in sites:
-        height = np.clip(height + 0.05 * rng.normal(), 0.3, 0.92)
-        place = _place(heart, where, angle + 10 * rng.normal(), height)
-        drawn.append((place, max(0.0, ms + 1.5 * rng.normal()) if ms else 0.0))
+        moved = population.draw(rng, "sites", width)
+        place = _place(heart, where, angle + moved["angle_deg"], np.clip(height + moved["height"], 0.3, 0.92))
+        drawn.append((place, max(0.0, ms + moved["ms"]) if ms else 0.0))
     return drawn
 
 
 def _in_layer(heart, side):
-    return (heart.lv_endo_mm if side == "lv" else heart.rv_endo_mm) <= LAYER_MM
+    return (heart.lv_endo_mm if side == "lv" else heart.rv_endo_mm) <= heart.shape.layer_mm
 
 
 def _slowness(heart, left=1.0, right=1.0):
@@ -66,19 +64,22 @@ def _slowness(heart, left=1.0, right=1.0):
     return f
 
 
-def normal(heart, rng):
-    return Excitation("normal", _jittered(heart, rng, LEFT_SITES + RIGHT_SITES), _slowness(heart))
+def normal(heart, rng, width=1.0):
+    return Excitation("normal", _jittered(heart, rng, LEFT_SITES + RIGHT_SITES, width), _slowness(heart))
 
 
-def lbbb(heart, rng):
+def lbbb(heart, rng, width=1.0):
     """Left bundle branch block: the left network is silent, the left ventricle is reached through the septum."""
-    sites = [(place, max(0.0, ms - 7)) for place, ms in _jittered(heart, rng, RIGHT_SITES)]
-    return Excitation("LBBB", sites, _slowness(heart, left=0.75 + 0.04 * rng.normal()))
+    sites = _jittered(heart, rng, RIGHT_SITES, width)
+    first = min(ms for _, ms in sites)
+    share = population.draw(rng, "block", width)["left"]
+    return Excitation("LBBB", [(place, ms - first) for place, ms in sites], _slowness(heart, left=share))
 
 
-def rbbb(heart, rng):
+def rbbb(heart, rng, width=1.0):
     """Right bundle branch block: the right ventricle is last, reached through the septum."""
-    return Excitation("RBBB", _jittered(heart, rng, LEFT_SITES), _slowness(heart, right=0.8 + 0.04 * rng.normal()))
+    share = population.draw(rng, "block", width)["right"]
+    return Excitation("RBBB", _jittered(heart, rng, LEFT_SITES, width), _slowness(heart, right=share))
 
 
 def focal(heart, place, kind="ectopic", share=0.95, **note):
@@ -86,19 +87,20 @@ def focal(heart, place, kind="ectopic", share=0.95, **note):
     return Excitation(kind, [(np.asarray(place, float), 0.0)], _slowness(heart, share, share), note=note)
 
 
-def ectopic(heart, rng):
+def ectopic(heart, rng, width=1.0):
     return focal(heart, heart.nodes_mm[rng.integers(len(heart.nodes_mm))])
 
 
-def outflow(heart, rng):
+def outflow(heart, rng, width=1.0):
     """A focus in the right ventricular outflow tract: high, in front."""
-    place = _place(heart, "rv", 105 + 8 * rng.normal(), min(0.96, 0.92 + 0.03 * rng.normal()))
-    return focal(heart, place, "RVOT")
+    drawn = population.draw(rng, "outflow", width)
+    return focal(heart, _place(heart, "rv", drawn["angle_deg"], min(0.96, drawn["height"])), "RVOT")
 
 
-def paced(heart, rng):
+def paced(heart, rng, width=1.0):
     """A lead in the apex of the right ventricle."""
-    return focal(heart, _place(heart, "rv", -165 + 12 * rng.normal(), 0.36 + 0.04 * rng.normal()), "paced")
+    drawn = population.draw(rng, "paced", width)
+    return focal(heart, _place(heart, "rv", drawn["angle_deg"], drawn["height"]), "paced")
 
 
 def early_sites(heart, rng, number=0):
@@ -115,11 +117,11 @@ def early_sites(heart, rng, number=0):
     return Excitation("sites", [(place, 0.0) for place in places], _slowness(heart, 0.9, 0.9))
 
 
-def scar(heart, rng):
+def scar(heart, rng, width=1.0):
     """A normal beat around a scar in the left ventricle: a core that conducts badly or not at all, a slow border."""
-    beat = normal(heart, rng)
-    centre = lv_place(heart.shape, rng.uniform(-180, 180), rng.uniform(0.25, 0.85), rng.uniform(0, 1))
-    return with_scar(heart, beat, centre, rng.uniform(10, 22), dead=rng.random() < 0.6)
+    beat, drawn = normal(heart, rng, width), population.draw(rng, "scar", width)
+    centre = lv_place(heart.shape, rng.uniform(-180, 180), *np.clip((drawn["height"], drawn["depth"]), 0.05, 0.95))
+    return with_scar(heart, beat, centre, max(drawn["radius_mm"], 5.0), dead=rng.random() < population.DEAD_SHARE)
 
 
 def with_scar(heart, beat, centre_mm, radius_mm, dead=True):
@@ -129,16 +131,16 @@ def with_scar(heart, beat, centre_mm, radius_mm, dead=True):
     return replace(beat, kind="scar", slowness=(beat.slowness * factor).astype(np.float32))
 
 
-def slow(heart, rng):
+def slow(heart, rng, width=1.0):
     """Slow conduction everywhere, as with much potassium or some drugs."""
-    beat = normal(heart, rng)
-    return Excitation("slow", beat.sites, beat.slowness / rng.uniform(0.55, 0.75))
+    beat = normal(heart, rng, width)
+    return Excitation("slow", beat.sites, beat.slowness / population.draw(rng, "slow", width)["speed"])
 
 
-def fusion(heart, rng):
+def fusion(heart, rng, width=1.0):
     """A normal beat and a focus that meet."""
-    beat, other = normal(heart, rng), ectopic(heart, rng)
-    ahead = rng.uniform(-15, 25)
+    beat, other = normal(heart, rng, width), ectopic(heart, rng, width)
+    ahead = population.draw(rng, "fusion", width)["ahead_ms"]
     own = [(place, ms + max(ahead, 0)) for place, ms in beat.sites]
     return Excitation("fusion", own + [(place, max(-ahead, 0)) for place, _ in other.sites], _slowness(heart, 0.9, 0.9))
 
@@ -147,11 +149,11 @@ PATTERNS = {"normal": normal, "LBBB": lbbb, "RBBB": rbbb, "ectopic": ectopic, "R
             "scar": scar, "slow": slow, "paced": paced, "fusion": fusion}
 
 
-def excitation(kind, heart: Heart, rng, number=0) -> Excitation:
+def excitation(kind, heart: Heart, rng, number=0, width=1.0) -> Excitation:
     """A beat of a kind, drawn for this heart; ``number`` says which pattern of early sites."""
     if kind not in PATTERNS:
         raise DataError(f"Unknown pattern {kind!r}: choose one of {', '.join(PATTERNS)}.")
-    return early_sites(heart, rng, number) if kind == "sites" else PATTERNS[kind](heart, rng)
+    return early_sites(heart, rng, number) if kind == "sites" else PATTERNS[kind](heart, rng, width)
 
 
 def point_focus(heart: Heart, index) -> Excitation:

@@ -8,12 +8,13 @@ coupled, and currents between them even recovery times out: (1 - lambda^2 Laplac
 The ECG is a sum over 20000 nodes, but nodes that activate together and last equally long can be added up first: weights
 are sorted into bins of activation time and duration, and each bin row is convolved with its action potential.
 """
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy import fft
 
+from cardiac_ml.virtual import population
 from cardiac_ml.virtual.anatomy import Heart
 from cardiac_ml.virtual.compiled import compiled
 from cardiac_ml.virtual.membrane import LAYERS, action_potential_table, table_time
@@ -22,7 +23,8 @@ SAMPLES = 500
 LONG = 1024                      # room for a convolution of two traces
 SHORTEST_MS, LEVEL_MS, LEVELS = 180.0, 10.0, 42
 FRONT_MS = 1.8         # a node stands for 2 mm of muscle, which the front takes some ms to cross (standard deviation)
-COUPLING_MM = 7.5      # lambda, along the fibre
+GRADIENT_MM = 40.0     # half the heart's width
+AVERAGE = population.middle("repolarisation")
 M_SHARE = 0.15         # of the M cells' own extra duration survives in the wall
 
 
@@ -40,18 +42,18 @@ def layer_of(heart: Heart):
 
 @dataclass(frozen=True)
 class Repolarisation:
-    """How the cells' own durations differ inside a heart, ms, before coupling halves the differences.
+    """How the cells' own durations differ inside a heart, ms, before coupling halves the differences."""
+    longer_ms: float = AVERAGE["longer_ms"]                  # everywhere
+    epi_minus_endo_ms: float = AVERAGE["epi_minus_endo_ms"]
+    base_minus_apex_ms: float = AVERAGE["base_minus_apex_ms"]
+    right_minus_left_ms: float = AVERAGE["right_minus_left_ms"]
+    inferior_minus_anterior_ms: float = AVERAGE["inferior_minus_anterior_ms"]   # per GRADIENT_MM
+    lateral_minus_septal_ms: float = AVERAGE["lateral_minus_septal_ms"]         # per GRADIENT_MM
+    coupling_mm: float = AVERAGE["coupling_mm"]              # lambda, along the fibre
 
-    Real right ventricles recover sooner than left ones; here that would make T in V1 too tall.
-    """
-    epi_minus_endo_ms: float = -45.0
-    base_minus_apex_ms: float = 20.0
-    right_minus_left_ms: float = 12.0
 
-
-def draw_repolarisation(rng) -> Repolarisation:
-    average = np.array(astuple(Repolarisation()))
-    return Repolarisation(*(average + 6 * np.clip(rng.normal(size=3), -2, 2)).tolist())
+def draw_repolarisation(rng, width=1.0) -> Repolarisation:
+    return Repolarisation(**population.draw(rng, "repolarisation", width))
 
 
 def own_durations(heart: Heart, own: Repolarisation, bcl, g_kr):
@@ -59,8 +61,10 @@ def own_durations(heart: Heart, own: Repolarisation, bcl, g_kr):
     table = action_potentials()
     endo, middle = (table.apd(layer, bcl, g_kr) for layer in ("endo", "M"))
     bump = M_SHARE * (middle - endo) * np.exp(-((heart.depth - 0.5) / 0.2)**2)
-    return (endo + bump + own.epi_minus_endo_ms * (heart.depth - 0.5) + own.base_minus_apex_ms * (heart.height - 0.5)
-            + own.right_minus_left_ms * (~heart.is_left - 0.35))
+    lateral, inferior, _ = ((heart.nodes_mm - heart.nodes_mm.mean(axis=0)) / GRADIENT_MM).T
+    return (endo + own.longer_ms + bump + own.epi_minus_endo_ms * (heart.depth - 0.5)
+            + own.base_minus_apex_ms * (heart.height - 0.5) + own.right_minus_left_ms * (~heart.is_left - 0.35)
+            + own.inferior_minus_anterior_ms * inferior + own.lateral_minus_septal_ms * lateral)
 
 
 def coupled(matrix, volume_mm3, wanted_ms, steps=18):

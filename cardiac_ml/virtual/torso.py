@@ -9,24 +9,18 @@ G is 1 / d in an infinite medium, as the published simulations had it. A body en
 insulated surface of radius R, for an electrode on that surface and a source at x, G = 2 / d + ln(2 R^2 / (R d + R^2 -
 x.e)) / R (Wilson and Bayley, Circulation 1:84, 1950). It costs the same and looks clinical.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 
 from cardiac_ml.files import DataError
+from cardiac_ml.virtual import population
 from cardiac_ml.virtual.anatomy import Heart
 from cardiac_ml.virtual.mesh import volumes_mm3
 
 LEAD_FIELDS = ("sphere", "infinite")
-SIGMA_FIBRE, SIGMA_BODY = 0.30, 0.22     # S/m
-# x to the patient's left, y to the back, z up, mm. Rows: RA LA LL RL V1..V6.
-ELECTRODES_MM = np.array([(-170, 0, 200), (170, 0, 200), (100, -10, -280), (-100, -10, -280), (-25, -108, 20),
-                          (25, -110, 20), (55, -110, 3), (85, -100, -14), (122, -68, -14), (146, -10, -14)], float)
-HEART_MM = np.array([28.0, -32.0, 0.0])
-APEX_WAY = np.array([0.67, -0.50, -0.55])        # from the base to the apex
-RIGHT_WAY = np.array([-0.60, -0.80, 0.0])        # from the left to the right ventricle
-RADIUS_MM = 155.0
+SIGMA_FIBRE = 0.30     # S/m
 # Without a body the electrodes sit on a ball around the heart. Ways and gain: fitted to the spread of published leads.
 BALL_WAYS = np.array([(-1, 0, .5), (1, 0, .5), (.4, -.1, -1.4), (-.4, 0, -1.4), (-.3, -1, 0), (.1, -1, 0), (.3, -.9, 0),
                       (.5, -.85, -.1), (.8, -.6, -.1), (1, -.2, 0)])
@@ -40,6 +34,7 @@ class Torso:
     heart_mm: np.ndarray         # (3,) middle of the muscle
     axes: np.ndarray             # (3, 3) columns: the heart's x, y, z in the body
     radius_mm: float             # of the body
+    conductivity_s_m: float      # of the body
 
 
 def heart_axes(apex_way, right_way, rv_angle_deg):
@@ -54,19 +49,22 @@ def heart_axes(apex_way, right_way, rv_angle_deg):
 
 
 def average_torso(rv_angle_deg) -> Torso:
-    return Torso(ELECTRODES_MM, HEART_MM, heart_axes(APEX_WAY, RIGHT_WAY, rv_angle_deg), RADIUS_MM)
+    return _torso(population.middle("torso"), rv_angle_deg)
 
 
-def draw_torso(rng, rv_angle_deg) -> Torso:
+def draw_torso(rng, rv_angle_deg, width=1.0) -> Torso:
     """A body of the population."""
-    axes = heart_axes(APEX_WAY + 0.1 * rng.normal(size=3), RIGHT_WAY + 0.1 * rng.normal(size=3), rv_angle_deg)
-    return Torso(ELECTRODES_MM + 6 * rng.normal(size=(10, 3)), HEART_MM + 8 * rng.normal(size=3), axes,
-                 RADIUS_MM + 10 * float(rng.normal()))
+    return _torso(population.draw(rng, "torso", width), rv_angle_deg)
 
 
-def move_electrodes(rng, torso: Torso, by_mm=5.0) -> Torso:
-    """The same body on another day: electrodes never sit twice in one place."""
-    return Torso(torso.electrodes_mm + by_mm * rng.normal(size=(10, 3)), torso.heart_mm, torso.axes, torso.radius_mm)
+def _torso(drawn, rv_angle_deg):
+    axes = heart_axes(drawn.pop("apex_way"), drawn.pop("right_way"), rv_angle_deg)
+    return Torso(axes=axes, **drawn)
+
+
+def move_electrodes(rng, torso: Torso, where="clinic", width=1.0) -> Torso:
+    """The same body on another day: electrodes never sit twice in one place, least of all those of a "holter"."""
+    return replace(torso, electrodes_mm=torso.electrodes_mm + population.draw(rng, where, width)["moved_mm"])
 
 
 def stiffness(heart: Heart, speeds, only=slice(None)) -> sparse.csr_matrix:
@@ -96,13 +94,14 @@ def lead_field(heart: Heart, matrix, torso: Torso, kind="sphere"):
         raise DataError(f"Unknown lead field {kind!r}: choose one of {', '.join(LEAD_FIELDS)}.")
     nodes = (heart.nodes_mm - heart.nodes_mm.mean(axis=0)) @ torso.axes.T
     potential = (_in_sphere if kind == "sphere" else _in_infinity)(nodes, torso)
-    return (matrix @ potential.astype(np.float32)).T * np.float32(-1 / (4 * np.pi * SIGMA_BODY))
+    return (matrix @ potential.astype(np.float32)).T * np.float32(-1 / (4 * np.pi * torso.conductivity_s_m))
 
 
 def _in_infinity(nodes, torso):
     """G (n, 10) in 1 / mm: one over the distance, electrodes misplaced as in the torso."""
     ways = BALL_WAYS / np.linalg.norm(BALL_WAYS, axis=1, keepdims=True)
-    electrodes = RADIUS_MM * ways + torso.electrodes_mm - ELECTRODES_MM
+    average = population.middle("torso")
+    electrodes = average["radius_mm"] * ways + torso.electrodes_mm - average["electrodes_mm"]
     return BALL_GAIN / _distances(nodes, electrodes)
 
 

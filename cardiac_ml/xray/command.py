@@ -91,15 +91,14 @@ def _contact_sheet(thumbnails, path: Path) -> Path:
     for ax in np.ravel(axes):
         ax.set_axis_off()
     for ax, (_, pixels, sides, title) in zip(np.ravel(axes), shown):
-        ax.imshow(pixels, cmap="gray")
-        finding.draw_sides(ax, sides)
+        finding.draw_sides(ax, sides, pixels=pixels)
         ax.set_title(title, fontsize=7)
     return _save(figure, path)
 
 
 def _figure(rows: int, columns: int, inches: float):
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(inches * columns, 1.15 * inches * rows), layout="constrained")
+    figure = Figure(figsize=(inches * columns, 1.25 * inches * rows), layout="constrained")
     return figure, figure.subplots(rows, columns)
 
 

@@ -11,7 +11,7 @@ from cardiac_ml.files import DataError
 from cardiac_ml.xray.picture import SIDES
 
 FEWEST = 5  # pictures to learn a convention from; more than twenty add little
-STANDARD_ERRORS = 2.0  # a shift below so many of them is taken for chance
+STANDARD_ERRORS = 3.0  # a shift of fewer is taken for chance
 OUTWARDS = np.array([-1, -1, 1, 1, -1, 1])  # towards which each side grows
 NAMES = ("right border", "upper edge", "left border", "lower edge", "right chest wall", "left chest wall")
 
@@ -35,6 +35,8 @@ class Convention:
         return sides + self.applied * (sides[..., 5:6] - sides[..., 4:5])
 
     def __repr__(self):
+        if not self.shift.any():
+            return self.name
         lines = [f"{name} {100 * shift:+.1f} +- {100 * error:.1f} % of the thorax's width{'' if used else ' (not applied)'}"
                  for name, shift, error, used in zip(NAMES, self.shift * OUTWARDS, self.error, self.applied)]
         return "\n  ".join([f"{self.name} (outwards is +):", *lines])

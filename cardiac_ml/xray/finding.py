@@ -1,6 +1,7 @@
 """Use a trained heart finder: one picture, many pictures, and where on the picture it looked."""
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,24 +19,17 @@ DOUBTFUL = 0.1  # confidence is multiplied by this where the file itself speaks 
 SHARP, VAGUE = 1.5, 4.0  # spread of the sides over the usual one: fine up to the first, worth nothing from the second
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """Sides (n, 6), their spread (n, 6), fractions of the frame; chest (n,) probability; inverted (n,) bool."""
+class Predicted(NamedTuple):
+    """Sides (n, 6) and their spread (n, 6), fractions of the frame; inverted (n,) bool.
 
+    confidence (n,) 0..1: the chance that this is a frontal chest, less where the sides of the heart are vague.
+    """
     sides: np.ndarray
     spread: np.ndarray
-    chest: np.ndarray
     inverted: np.ndarray
-    usual_spread: float
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """(n,) 0..1: the chance that this is a frontal chest, less where the sides of the heart are vague."""
-        vague = np.clip((self.spread[:, :4].mean(1) / self.usual_spread - SHARP) / (VAGUE - SHARP), 0, 1)
-        return self.chest * (1 - vague)
+    confidence: np.ndarray
 
 
-@torch.no_grad()
 def _seen_once(model: HeartFinder, pictures: torch.Tensor, zoom: float = 1.0, mirrored: bool = False):
     """Sides, spread and chest logit of pictures (n, 1, size, size) seen at a zoom or mirrored, in their own frame."""
     matrix = torch.eye(2, device=pictures.device).repeat(len(pictures), 1, 1) * zoom
@@ -48,8 +42,8 @@ def _seen_once(model: HeartFinder, pictures: torch.Tensor, zoom: float = 1.0, mi
     return (mean - 0.5) / zoom + 0.5, spread / zoom, output[:, 6, 0]
 
 
-def predict_sides(model: HeartFinder, pictures: np.ndarray, *, zooms=ZOOMS, mirrored=(False, True),
-                  batch_size: int = 64) -> Predicted:
+@torch.no_grad()
+def predict_sides(model: HeartFinder, pictures: np.ndarray, batch_size: int = 64) -> Predicted:
     """Pictures (n, 1, size, size) in 0..1 -> Predicted. An inverted picture is read as its negative, and marked."""
     model.eval()
     device = next(model.parameters()).device
@@ -59,11 +53,12 @@ def predict_sides(model: HeartFinder, pictures: np.ndarray, *, zooms=ZOOMS, mirr
         plain, negative = _seen_once(model, batch)[2], _seen_once(model, 1 - batch)[2]
         inverted = (negative > plain) & (negative > 0)
         batch = torch.where(inverted[:, None, None, None], 1 - batch, batch)
-        looks = [_seen_once(model, batch, zoom, mirror) for zoom in zooms for mirror in mirrored]
+        looks = [_seen_once(model, batch, zoom, mirror) for zoom in ZOOMS for mirror in (False, True)]
         sides, spread, chest = (torch.stack(values).mean(0) for values in zip(*looks))
         spread = spread + torch.stack([look[0] for look in looks]).std(0, correction=0)  # disagreement is doubt too
-        parts.append([value.cpu().numpy() for value in (sides, spread, torch.sigmoid(chest), inverted)])
-    return Predicted(*(np.concatenate(values) for values in zip(*parts)), float(model.usual_spread))
+        vague = ((spread[:, :4].mean(1) / model.usual_spread - SHARP) / (VAGUE - SHARP)).clamp(0, 1)
+        parts.append([value.cpu().numpy() for value in (sides, spread, inverted, torch.sigmoid(chest) * (1 - vague))])
+    return Predicted(*(np.concatenate(values) for values in zip(*parts)))
 
 
 @dataclass(frozen=True)
@@ -103,18 +98,20 @@ class Finding:
         import matplotlib.pyplot as plt
 
         ax = plt.subplots(figsize=(5, 5))[1] if ax is None else ax
-        ax.imshow(self.picture.pixels, cmap="gray")
-        draw_sides(ax, self.sides)
+        draw_sides(ax, self.sides, pixels=self.picture.pixels)
         ax.set_title(f"ratio {self.ratio:.2f}, confidence {self.confidence:.2f}", fontsize=9)
         return ax
 
 
-def draw_sides(ax, sides, colour="tab:red", label=None) -> None:
-    """Heart box and thorax lines (pixels counted at pixel edges, as everywhere here) on a picture shown by imshow."""
+def draw_sides(ax, sides, colour="tab:red", pixels=None) -> None:
+    """Heart box and thorax lines (pixels counted at pixel edges, as everywhere here) on a picture: ``pixels``, or one there."""
     from matplotlib.patches import Rectangle
 
+    if pixels is not None:
+        low, high = np.quantile(pixels, (0.005, 0.995))  # a bright marker must not make the chest dark
+        ax.imshow(pixels, cmap="gray", vmin=low, vmax=high)
     x0, y0, x1, y1 = np.asarray(sides[:4], float) - 0.5  # imshow counts at pixel centres
-    ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5, label=label))
+    ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5))
     for x in np.asarray(sides[4:6], float) - 0.5:
         ax.axvline(x, color=colour, linewidth=0.8, linestyle=":")
     ax.set_axis_off()
@@ -206,9 +203,8 @@ def show_where_it_looked(source, model: HeartFinder | None = None):
     sides = frame.to_frame(finding.sides) * model.size
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.6))
     for ax, title, seen in zip(axes, ("picture", "saliency", "occlusion"), (None, saliency, occlusion)):
-        ax.imshow(framed, cmap="gray")
+        draw_sides(ax, sides, "white", framed)
         if seen is not None:
             ax.imshow(seen(model, framed), cmap="inferno", alpha=0.6)
-        draw_sides(ax, sides, "white")
         ax.set_title(title)
     return figure

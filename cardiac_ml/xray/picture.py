@@ -103,4 +103,4 @@ def put_in_frame(pixels: np.ndarray, size: int = SIZE) -> tuple[np.ndarray, Fram
     left, top = frame.corner
     square[top:top + frame.height, left:left + frame.width] = pixels
     small = Image.fromarray(square).resize((size, size), Image.Resampling.BILINEAR)  # Pillow averages when it shrinks
-    return np.asarray(small, np.float32), frame
+    return np.array(small, np.float32), frame

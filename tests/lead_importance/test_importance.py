@@ -133,38 +133,32 @@ def test_values_of_a_population_are_linear_and_its_interval_is_over_patients():
     assert (np.diff(importance.mean_values(seeds, patients)[1:], axis=0) > high - low).any()
 
 
-def test_intervals_of_a_score_that_is_no_mean():
-    value = game(3, 6, rows=(2, 40))  # of a mean, the general way gives what the linear one gives
-    patients = np.repeat(np.arange(8), 5)
-    general = importance.score_values(lambda rows, network: value[network, rows].mean(axis=0), patients, networks=2)
-    linear = importance.mean_values(value, patients, draws=200)
-    assert np.concatenate(general) == pytest.approx(np.concatenate(linear))
-
+def test_intervals_are_as_wide_as_redrawn_patients_say():
     rng = np.random.default_rng(0)
-    label = np.arange(40) % 2 == 0
-    answers = rng.normal(0, 1, (8, 40)) + 2 * label * importance.coalitions(3)[:, :1]  # lead 0 alone tells the class
-    mean, low, high = importance.score_values(
-        lambda rows, _: importance.auroc_of_sets(label[rows], answers[:, rows]), patients)
-    assert low[0] > 0.2 and (low <= mean).all() and (mean <= high).all() and np.abs(mean[1:]).max() < 0.15
-
-
-def test_draws_without_the_class():
-    rare = np.arange(30) == 3  # in one patient of ten: a third of the draws miss it
-    answers = np.random.default_rng(1).normal(size=(4, 30))
-
-    def area(positive):
-        return lambda rows, _: importance.auroc_of_sets(positive[rows], answers[:, rows])
-
-    low, high = importance.score_values(area(rare), np.arange(30) // 3)[1:]
-    assert np.isfinite([low, high]).all()
-    with pytest.raises(DataError, match="too few patients"):
-        importance.score_values(area(np.arange(30) < 15), np.arange(30) // 15)
+    patients = np.arange(240) // 4
+    shift = rng.normal(size=60)[patients]  # records of a patient resemble each other
+    label = rng.random(240) < 0.4
+    score = rng.normal(size=(8, 240)) + 0.7 * shift + 1.5 * label * importance.coalitions(3)[:, :1]
+    draws = []
+    for chosen in rng.integers(60, size=(300, 60)):
+        rows = (chosen[:, None] * 4 + np.arange(4)).ravel()
+        draws.append(importance.shapley(importance.auroc_of_sets(label[rows], score[:, rows])))
+    value, low, high = importance.auroc_values(label, score, patients)
+    assert value == pytest.approx(importance.shapley(importance.auroc_of_sets(label, score)))
+    assert high - low == pytest.approx(2 * 1.67 * np.std(draws, axis=0), rel=0.25)
+    assert low[0] > 0.2 and np.abs(value[1:]).max() < 0.15, "player 0 alone tells the class"
+    assert np.isnan(importance.auroc_values(label, score, np.zeros(240))[1]).all(), "of one patient nothing is known"
 
 
 def test_auroc_of_many_sets_at_once():
     rng = np.random.default_rng(0)
     label, score = rng.random(80) < 0.3, rng.integers(0, 9, (16, 80)).astype(float)
     assert importance.auroc_of_sets(label, score) == pytest.approx([roc_auc_score(label, row) for row in score])
+    area, influence = importance.auroc_influence(label, score)
+    assert influence.sum(axis=1) == pytest.approx(np.zeros(16), abs=1e-12)
+    drawn = [[roc_auc_score(label[rows], row[rows]) for row in score[:4]]
+             for rows in np.random.default_rng(1).integers(80, size=(800, 80))]
+    assert np.sqrt((influence[:4] ** 2).sum(axis=1)) == pytest.approx(np.std(drawn, axis=0), rel=0.15)
     with pytest.raises(DataError, match="needs records with and without"):
         importance.auroc_of_sets(np.zeros(80, bool), score)
 

@@ -269,7 +269,7 @@ def test_voltages_start_and_last_as_told(recorded):
 
 
 def test_coupling_evens_out_recovery(heart):
-    matrix = stiffness(heart, (0.6, 0.4, 0.3)) * np.float32(signals.COUPLING_MM**2 / torso.SIGMA_FIBRE)
+    matrix = stiffness(heart, (0.6, 0.4, 0.3)) * np.float32(signals.Repolarisation().coupling_mm**2 / torso.SIGMA_FIBRE)
     share = np.repeat(volumes_mm3(heart.nodes_mm, heart.tetrahedra) / 4, 4)
     volume = np.bincount(heart.tetrahedra.ravel(), share).astype(np.float32)
     wanted = (300 + 40 * heart.depth[:, None] + np.random.default_rng(0).normal(0, 20, (len(volume), 1)))

@@ -193,9 +193,9 @@ print(f"no lead at all: {value[..., 0].mean():.2f}   all eight: {value[..., -1].
 # %% [markdown]
 # ## 4. The values
 #
-# No sampling and no approximation: all 256 sets are there, so the Shapley values are exact. The interval comes from
-# drawing whole *hearts* again and again (beats of one heart are no independent witnesses) and, each time, one of the
-# networks (another training gives other values): 90 % of the draws lie within it.
+# No sampling and no approximation: all 256 sets are there, so the Shapley values are exact. The interval (90 %) says what
+# other *hearts* might have given: beats of one heart are no independent witnesses, so their shares are added up before
+# they are compared. With two networks it also holds how much another training differs.
 
 # %%
 mean, low, high = shapley.mean_values(value, hearts)
@@ -310,20 +310,14 @@ for players in ([2], [0, 1]):
 # nearly the same area.
 
 # %%
-def area_of(number):
-    """A function that gives the area of each set for one diagnosis, for the beats in some rows."""
-    def area(rows, network):
-        return shapley.auroc_of_sets(truth[rows] == number, chances[network][:, rows, number])
-    return area
-
-
+mean_chance = chances.mean(axis=0)  # of the networks: (256, beats, classes)
 figure, axes = plt.subplots(1, len(CLASSES), figsize=(11, 3.2), layout="constrained")
 for number, (ax, name) in enumerate(zip(axes, CLASSES)):
-    values = shapley.score_values(area_of(number), hearts, networks=SEEDS, draws=60)
-    figures.bars(leads.INDEPENDENT, *values, ax=ax)
-    everyone = area_of(number)(slice(None), 0)[-1]
-    ax.set_title(f"{name}, all leads: {everyone:.3f}", fontsize=10)
-figure.supxlabel("share of the area above 0.5", fontsize=10);
+    has_it, score = truth == number, mean_chance[:, :, number]
+    figures.bars(leads.INDEPENDENT, *shapley.auroc_values(has_it, score, hearts), ax=ax)
+    all_leads = shapley.auroc_of_sets(has_it, score)[-1]
+    ax.set_title(f"{name}, all leads: {all_leads:.3f}", fontsize=10)
+figure.supxlabel("share of the area above 0.5 (90 % interval over hearts)", fontsize=10);
 
 # %% [markdown]
 # ## 7. When the sets are too many
@@ -398,10 +392,25 @@ check("tutorial3.3", answer, value=mean_value)
 # **Exercise 4 (open).** Set `NOISE_MV = 0` and run all again: what do clean leads earn, and why are their values so
 # alike? Then give the noise to the chest leads only: who takes over?
 #
-# **Exercise 5 (open).** Real ECGs: put WFDB records (PTB-XL or Chapman-Shaoxing, from PhysioNet) into a folder.
-# `twelve_leads.load_twelve_leads(folder)` brings leads of any order, unit and rate into this order; `.has("left
-# bundle branch block")` gives labels. Split by patient. Ten seconds are longer than one beat: the network takes any
-# length.
+# **Exercise 5 (open).** Take a data set of your own choice (next section) and one diagnosis of its table. Before you
+# look: which lead would a cardiologist name? Then compare.
+#
+# ## 10. Real hospitals: reading a report
+#
+# All of this is one command for records of real hospitals: PTB-XL, Chapman-Shaoxing-Ningbo, or any WFDB folder of the
+# CinC challenges:
+#
+#     python -m cardiac_ml lead-importance --train chapman/WFDBRecords --test ptb-xl --out leads
+#
+# It learns from one hospital, asks about other patients of it (*inside*) and about another one (*outside*), and writes
+# `leads/report.html`. Without folders it makes ten-second records of virtual hearts, so you can read a report today.
+# Read it in this order:
+#
+# 1. **What was left out**, at its end: how many records, and why? Which diagnoses were too rare to be asked about?
+# 2. **At a glance**: does the AUROC hold outside? Where it falls, values outside are about that fall too.
+# 3. **One diagnosis**: bars whose intervals overlap are no order of leads. Red fields of the pairs say which lead could
+#    stand in for which; the table of sets in use says what a watch or a monitor would lose.
+# 4. **Checks**: is one network for all sets as good as one for a single set? If not, believe the values less.
 #
 # ## What to remember
 #
