@@ -29,7 +29,7 @@ CLASS_TREES = dict(max_iter=60, learning_rate=0.12, max_leaf_nodes=8, min_sample
                    max_features=0.25)
 TIMING_TREES = dict(max_iter=80, learning_rate=0.12, max_leaf_nodes=6, min_samples_leaf=40, l2_regularization=5.0,
                     max_features=0.3)
-FUSION_ODDS = 0.2  # twenty times more fusion beats are learned from than there are, so fewer are believed
+FUSION_ODDS = 0.5  # far more fusion beats are learned from than there are, so fewer are believed
 FUSION_BURDEN = 0.1  # share of ventricular beats in a record from which on fusion beats are believed in full
 
 
