@@ -179,7 +179,7 @@ accepted() {  # accepted FILE CHECK: what came passes, in silence; a server may 
 }
 
 fetch() {  # fetch ADDRESS FILE CHECK: until CHECK accepts the file or hope is lost. Sets heard: whether anything came
-    local tries=0 refusals=0 attempts=0 pause=$first_pause best now
+    local tries=0 refusals=0 attempts=0 stale=0 pause=$first_pause best now
     heard=yes answer=
     if [ -s "$2" ] && "$3" "$2" >/dev/null; then return; fi  # killed while it was unpacked
     take_back "$2.part"
@@ -203,8 +203,9 @@ fetch() {  # fetch ADDRESS FILE CHECK: until CHECK accepts the file or hope is l
         now=$(size_of "$2.part")
         case $answer in
             whole) "$3" "$2.part"
-                if [ -s "$2.part.kept" ] && ! is_gzip "$2.part"; then take_back "$2.part"; else
-                    rm -f "$2.part" "$2.part.kept"; fi ;;
+                if [ -s "$2.part.kept" ] && ! is_gzip "$2.part"; then take_back "$2.part"
+                elif [ "$now" = "$best" ] && [ "$stale" -lt 2 ]; then stale=$((stale + 1))  # wget with a shorter page
+                else rm -f "$2.part" "$2.part.kept"; fi ;;
             restart) [ "$now" = 0 ] || mv -f "$2.part" "$2.part.kept" ;;
             refused) refusals=$((refusals + 1)) ;;
             full) say "    it cannot be written; is the disk full? ($(free_mb) MB are free)"; return 1 ;;

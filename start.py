@@ -7,7 +7,7 @@
     python3 start.py test            run the tests; options for pytest go after --:  start.py test -- -k leads
     python3 start.py setup           only install
     python3 start.py score FILE      a command of the kit, as python -m cardiac_ml would run it: score, check,
-                                     simulate, make-challenge, submit-template, results, ... (--help after it)
+                                     simulate, make-challenge, submit-template, ... (--help after it)
 
 On Windows write py in place of python3. The first call makes the folder .venv and installs the packages of
 requirements.txt into it (about 2 GB, a few minutes); later calls start at once. Inside a virtual environment, conda
@@ -34,8 +34,7 @@ TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 STAMP = "cardiac_ml_installed.txt"  # in the environment: what was installed there, written only after success
 UNFINISHED = "cardiac_ml_unfinished.txt"  # in .venv: from before it is made until its pip works
 COMMANDS = ("run", "test", "lab", "setup")
-KIT = ("simulate", "pack", "rebuild-heartbeats", "submit-template", "check", "score", "make-challenge", "results",
-       "figures")  # what python -m cardiac_ml knows
+KIT = ("simulate", "pack", "rebuild-heartbeats", "submit-template", "check", "score", "make-challenge", "figures")
 UTF8 = dict(PYTHONUTF8="1")  # for every Python started from here: paths and output are the same in any locale
 Environment = collections.namedtuple("Environment", "kind python folder")  # kind: own, virtual, conda, colab
 
@@ -48,11 +47,12 @@ def dotted(version):
     return ".".join(str(number) for number in version[:2])
 
 
+THIS = "This is Python {}{}".format(dotted(sys.version_info), "" if sys.maxsize > 2**32 else " for 32 bit")
+
+
 def supported(version):
     return OLDEST <= tuple(version[:2]) <= NEWEST
 
-
-# --- which Python --------------------------------------------------------------------------------------------------
 
 def output(command):
     """(exit status, everything it printed)"""
@@ -86,13 +86,9 @@ def find_python():
         version = version_of(command)
         if version and supported(version):
             if command != [sys.executable]:
-                print("{} does not fit; using {}.".format(this_python(), " ".join(command)), flush=True)
+                print("{} does not fit; using {}.".format(THIS, " ".join(command)), flush=True)
             return command
-    raise Stop(wrong_python("{}, and no other one was found.".format(this_python())))
-
-
-def this_python():
-    return "This is Python {}{}".format(dotted(sys.version_info), "" if sys.maxsize > 2**32 else " for 32 bit")
+    raise Stop(wrong_python("{}, and no other one was found.".format(THIS)))
 
 
 def wrong_python(found):
@@ -113,15 +109,13 @@ def surroundings():
     return "conda" if os.path.isdir(os.path.join(sys.prefix, "conda-meta")) else None
 
 
-# --- the environment -----------------------------------------------------------------------------------------------
-
 def environment():
     kind = surroundings()
     if kind is None or kind == "own":
         return own_environment()
     if not (supported(sys.version_info) and sys.maxsize > 2**32):
         raise Stop(wrong_python("{}, in the {} environment {}. Leave that (deactivate, or conda deactivate) and start "
-                                "again, or make one that fits.".format(this_python(), kind, sys.prefix)))
+                                "again, or make one that fits.".format(THIS, kind, sys.prefix)))
     return Environment(kind, sys.executable, sys.prefix)
 
 
@@ -137,7 +131,7 @@ def own_environment():
     if version and not supported(version):
         raise Stop("{} has Python {}; the kit needs {} to {}. Delete or rename that folder and start again.".format(
             folder, dotted(version), dotted(OLDEST), dotted(NEWEST)))
-    if version is None or not (is_inside(python, folder) and has_pip(python)):
+    if version is None or not (is_inside(python, folder) and has_pip(python, try_to_get_it=True)):
         make_venv(find_python(), folder, python)
     return Environment("own", python, folder)
 
@@ -178,8 +172,6 @@ def no_venv(base):
                 " ".join(base), version))
 
 
-# --- installing ----------------------------------------------------------------------------------------------------
-
 def fingerprint():
     """Changes with the requirements and with the place of this folder. An environment has its own Python version."""
     digest = hashlib.sha256(os.fsencode(ROOT))
@@ -203,18 +195,22 @@ def install(target):
         print("No longer whole in {}: {}".format(target.folder, ", ".join(sorted(gone))), flush=True)
     if os.path.exists(stamp):
         os.remove(stamp)
-    for _, record in broken if mine else []:
-        shutil.rmtree(record, ignore_errors=True)  # else pip would take that package for installed
+    for name, record in broken:
+        if target.kind == "own" or name in gone:
+            shutil.rmtree(record, ignore_errors=True)  # else pip would take that package for installed
     need_pip(target.python)
     print("Installing the packages into {} (once; a few minutes) ...".format(target.folder), flush=True)
     log = os.path.join(ROOT, "runs", "install.log")
     if mine:
         torch_for_cpu(target.python, log)
-        pip(target.python, ["--only-binary=:all:", "-r", os.path.join(ROOT, "requirements.txt")], log)
-        make_importable(target.python)
+        status = run_pip(target.python, ["--only-binary=:all:", "-r", os.path.join(ROOT, "requirements.txt")], log)
     else:  # others chose these versions: take what fits the ranges, move nothing else
         extras = "notebooks,records,xray,test" + ("" if target.kind == "colab" else ",lab")
-        pip(target.python, ["-e", "{}[{}]".format(ROOT, extras)], log)
+        status = run_pip(target.python, ["-e", "{}[{}]".format(ROOT, extras)], log)
+    if status:
+        raise Stop(why_pip_failed(read(log) or "", log))
+    if mine:
+        make_importable(target.python)
     write(stamp, "\n".join([wanted] + [name for name, _ in packages(target.python)[0]]) + "\n")
 
 
@@ -252,17 +248,17 @@ def write(path, text):
         file.write(text)
 
 
-def has_pip(python):
+def has_pip(python, try_to_get_it=False):
+    """Whether its pip works. A virtual environment made by uv has none; that may be mended."""
+    if output([python, "-m", "pip", "--version"])[0] and try_to_get_it:
+        ask(python, "import ensurepip; ensurepip.bootstrap()")
     return output([python, "-m", "pip", "--version"])[0] == 0
 
 
 def need_pip(python):
-    """A virtual environment made by uv has none."""
-    if not has_pip(python):
-        ask(python, "import ensurepip; ensurepip.bootstrap()")
-        if not has_pip(python):
-            raise Stop("{} has no pip. Install it there (uv pip install pip, conda install pip), or delete that "
-                       "environment and start again.".format(python))
+    if not has_pip(python, try_to_get_it=True):
+        raise Stop("{} has no pip. Install it there (uv pip install pip, conda install pip), or delete that "
+                   "environment and start again.".format(python))
 
 
 @contextlib.contextmanager
@@ -272,12 +268,10 @@ def one_at_a_time():
     os.makedirs(os.path.join(ROOT, "runs"), exist_ok=True)
     with open(os.path.join(ROOT, "runs", "start.lock"), "a") as file:
         os.set_inheritable(file.fileno(), True)
-        told = False
-        while not locked(file):
-            if not told:
-                print("Another start is installing; waiting for it ...", flush=True)
-            told = True
-            time.sleep(0.2)
+        if not locked(file):
+            print("Another start is installing; waiting for it ...", flush=True)
+            while not locked(file):
+                time.sleep(0.2)
         yield
 
 
@@ -320,11 +314,6 @@ def pip_is_configured(python):
     """Whether somebody told pip where to look (a mirror, a folder of wheels): then nothing else is asked."""
     told = output([python, "-m", "pip", "config", "list"])[1].lower().replace("_", "-")
     return any(place in told for place in ("index-url", "find-links", "no-index"))
-
-
-def pip(python, arguments, log):
-    if run_pip(python, arguments, log):
-        raise Stop(why_pip_failed(read(log) or "", log))
 
 
 def run_pip(python, arguments, log):
@@ -383,8 +372,6 @@ def why_pip_failed(text, log):
         reason, "\n          ".join(errors[-3:]), log)
 
 
-# --- the commands --------------------------------------------------------------------------------------------------
-
 def call(command, folder=None, **variables):
     """Become this program, in ``folder`` (this one); so whoever interrupts or ends it, ends just it. Windows cannot."""
     os.chdir(folder or ROOT)
@@ -397,16 +384,6 @@ def call(command, folder=None, **variables):
             return process.wait()
         except KeyboardInterrupt:  # the program gets it too
             continue
-
-
-def run_kit(python, arguments):
-    """A command of the kit, where the user is: names of files are meant from there."""
-    path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
-    return call([python, "-m", "cardiac_ml"] + arguments, os.getcwd(), PYTHONPATH=path)
-
-
-def run_notebooks(python, names, quick):
-    return call([python, "-m", "tools.notebooks", "run"] + ["--quick"] * quick + names)
 
 
 def run_tests(python, arguments):
@@ -450,13 +427,17 @@ def start(arguments):
         target = environment()
         install(target)
     if command == "kit":
-        return run_kit(target.python, further)
+        path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
+        # In the folder of the user: names of files are meant from there.
+        return call([target.python, "-m", "cardiac_ml"] + further, os.getcwd(), PYTHONPATH=path)
     print("Python {} in {} is ready.".format(dotted(version_of(target.python) or ()), target.folder), flush=True)
     if command == "test":
         return run_tests(target.python, further)
     if command == "lab":
         return open_lab(target, further)
-    return run_notebooks(target.python, further, quick) if command == "run" else 0
+    if command == "setup":
+        return 0
+    return call([target.python, "-m", "tools.notebooks", "run"] + ["--quick"] * quick + further)
 
 
 def main(arguments):

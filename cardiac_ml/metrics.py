@@ -1,7 +1,7 @@
 # Copied out of the kit, this file needs activation.py beside it.
 """Scores: small pure functions of (truth, prediction), named in three dictionaries, and one bootstrap for all of them.
 
-    CLASSIFICATION   tasks 1, 2: class numbers (rows,) against probabilities or scores (rows, classes), or labels (rows,)
+    CLASSIFICATION   tasks 1, 2: class numbers (rows,) against probabilities, scores (rows, classes) or labels (rows,)
     ACTIVATION       task 3: activation maps (cases, 75) in ms; NaN in the truth is left out
     VOLTAGE          task 4: voltages (cases, 75, time) in mV
 
@@ -29,7 +29,36 @@ except ImportError:  # copied
 SHARE = (0, 1)
 
 
-def from_sums(finish, limits=(0, np.inf)):
+def same_shape(truth, prediction):
+    """Both as arrays, once they are sure to belong together."""
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    _refuse(truth.shape != prediction.shape, truth, prediction)
+    return truth, prediction
+
+
+def same_rows(truth, prediction):
+    """Class numbers (rows,) and labels (rows,) or scores (rows, classes), once they are sure to belong together."""
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    _refuse(truth.ndim != 1 or prediction.ndim not in (1, 2) or len(prediction) != len(truth), truth, prediction)
+    classes = prediction.shape[1] if prediction.ndim == 2 else np.inf
+    if classes == 1:
+        raise DataError("the prediction has one column: give (rows, 2), or the probability of class 1 as (rows,).")
+    if truth.dtype.kind not in "iufb" or (truth != np.floor(truth)).any() or truth.min() < 0 or truth.max() >= classes:
+        raise DataError(f"the truth must hold class numbers 0, 1, ... below {classes}, the prediction's columns; found "
+                        f"{', '.join(map(str, np.unique(truth)[:8]))}.")
+    return truth.astype(int), prediction
+
+
+def _refuse(other_shape, truth, prediction):
+    if other_shape or not len(truth):
+        raise DataError(f"truth has shape {truth.shape} and prediction {prediction.shape}: they must be of the same "
+                        "cases in the same order (for classes: a label or a row of scores for each).")
+    by_row = prediction.reshape(len(prediction), -1)  # summed, so that no mask as large as the voltages is needed
+    if prediction.dtype.kind not in "iufb" or not np.isfinite(by_row.sum(axis=1, dtype=float)).all():
+        raise DataError("the prediction holds NaN, infinity or no numbers, so it has no score.")
+
+
+def from_sums(finish, limits=(0, np.inf), check=same_shape):
     """A score that follows from sums over rows: ``score.sums`` gives them row by row, so that a bootstrap is quick.
 
     The function below returns arrays (rows, ...), which are summed over the rows and handed to ``finish``. ``limits``:
@@ -38,23 +67,11 @@ def from_sums(finish, limits=(0, np.inf)):
     def decorate(function):
         @wraps(function)
         def score(truth, prediction):
-            return float(finish(*(part.sum(axis=0, dtype=float) for part in function(*same_shape(truth, prediction)))))
-        score.sums = lambda truth, prediction: function(*same_shape(truth, prediction))
+            return float(finish(*(part.sum(axis=0, dtype=float) for part in score.sums(truth, prediction))))
+        score.sums = lambda truth, prediction: function(*check(truth, prediction))
         score.finish, score.limits = finish, limits
         return score
     return decorate
-
-
-def same_shape(truth, prediction):
-    """Both as arrays, once they are sure to belong together."""
-    truth, prediction = np.asarray(truth), np.asarray(prediction)
-    fits = prediction.shape == truth.shape or (truth.ndim == 1 and prediction.ndim == 2 and len(prediction) == len(truth))
-    if not fits or not len(truth):
-        raise DataError(f"truth has shape {truth.shape} and prediction {prediction.shape}: they must be of the same cases "
-                        "in the same order (for classes: a label or a row of scores for each).")
-    if prediction.dtype.kind not in "iufb" or not np.isfinite(prediction.reshape(len(prediction), -1).sum(axis=1)).all():
-        raise DataError("the prediction holds NaN, infinity or no numbers, so it has no score.")
-    return truth, prediction
 
 
 def ratio(part, whole):
@@ -66,29 +83,44 @@ def ratio(part, whole):
 # ---- classes ----
 
 def labels_of(prediction):
-    """(rows,) the called classes: of scores (rows, classes) the largest, of probabilities of class 1 those above 0.5."""
+    """(rows,) the called classes: of scores (rows, classes) the largest, of chances of class 1 those above 0.5."""
     prediction = np.asarray(prediction)
     if prediction.ndim == 2:
         return prediction.argmax(axis=1)
     if prediction.dtype.kind == "f" and (prediction != np.round(prediction)).any():
         return (prediction > 0.5).astype(int)
+    if prediction.min() < 0:
+        raise DataError(f"labels are class numbers 0, 1, ...; the prediction holds {prediction.min()}.")
     return prediction.astype(int)
 
 
 def scores_of(prediction):
     """(rows, classes): scores as they are; (rows,) is taken for the probability of class 1. Labels are refused."""
-    prediction = np.asarray(prediction, dtype=float)
-    if prediction.ndim == 2:
+    prediction = np.asarray(prediction)
+    if prediction.ndim != 1 or prediction.dtype.kind not in "iufb":
         return prediction
     if np.isin(prediction, np.arange(20)).all():
-        raise DataError("this score needs a probability for each class, (rows, classes), or (rows,) that of class 1; these "
-                        "look like class numbers.")
+        raise DataError("this score needs a probability for each class, (rows, classes), or (rows,) that of class 1; "
+                        "these look like class numbers.")
     return np.column_stack([1 - prediction, prediction])
+
+
+def same_scores(truth, prediction):
+    """As ``same_rows``, with a score for each class: (rows,), (rows, classes)."""
+    return same_rows(truth, scores_of(prediction))
+
+
+def probabilities_of(prediction):
+    """(rows, classes) probabilities; scores that are none are refused."""
+    if prediction.min() < -1e-6 or prediction.max() > 1 + 1e-6:
+        raise DataError(f"this score needs probabilities between 0 and 1, found {prediction.min():.3g} to "
+                        f"{prediction.max():.3g}: training.probabilities(scores) makes them.")
+    return prediction
 
 
 def confusion(truth, prediction):
     """Rows of true class i that were called class j: (classes, classes)."""
-    truth, prediction = same_shape(truth, prediction)
+    truth, prediction = same_rows(truth, prediction)
     called = labels_of(prediction)
     classes = prediction.shape[1] if prediction.ndim == 2 else max(truth.max(), called.max()) + 1
     return np.bincount(truth * classes + called, minlength=classes**2).reshape(classes, classes)
@@ -134,19 +166,19 @@ def f1_scores(truth, prediction):
     return _f1(confusion(truth, prediction))
 
 
-@from_sums(lambda table: ratio(_diagonal(table).sum(axis=-1), table.sum(axis=(-2, -1))), SHARE)
+@from_sums(lambda table: ratio(_diagonal(table).sum(axis=-1), table.sum(axis=(-2, -1))), SHARE, same_rows)
 def accuracy(truth, prediction):
     """Share of the rows that are right. Where one class is common, calling everything that class looks good here."""
     return _pairs(truth, prediction)
 
 
-@from_sums(lambda table: _mean(ratio(_diagonal(table), table.sum(axis=-1))), SHARE)
+@from_sums(lambda table: _mean(ratio(_diagonal(table), table.sum(axis=-1))), SHARE, same_rows)
 def balanced_accuracy(truth, prediction):
     """Mean sensitivity of the classes: each counts the same, however rare."""
     return _pairs(truth, prediction)
 
 
-@from_sums(lambda table: _mean(_f1(table)), SHARE)
+@from_sums(lambda table: _mean(_f1(table)), SHARE, same_rows)
 def macro_f1(truth, prediction):
     """Mean F1 of the classes that have rows."""
     return _pairs(truth, prediction)
@@ -172,17 +204,16 @@ def _area(hit, score):
 
 
 def _one_against_rest(truth, prediction, score):
-    truth, prediction = same_shape(truth, prediction)
-    prediction = scores_of(prediction)
+    truth, prediction = same_scores(truth, prediction)
     there = np.flatnonzero(np.bincount(truth, minlength=prediction.shape[1]))
     judged = ([1] if prediction.shape[1] == 2 else there) if len(there) > 1 else []
     return float(_mean(np.array([score(truth == c, prediction[:, c]) for c in judged])))
 
 
-@from_sums(lambda squares, rows: ratio(squares, rows), SHARE)
+@from_sums(lambda squares, rows: ratio(squares, rows), SHARE, same_scores)
 def brier(truth, prediction):
     """Mean squared difference between probabilities and what happened (0 best); two classes: that of class 1."""
-    probability = scores_of(prediction)
+    probability = probabilities_of(prediction)
     squares = np.square(probability - np.eye(probability.shape[1])[truth]).sum(axis=1)
     return squares / (2 if probability.shape[1] == 2 else 1), np.ones(len(truth))
 
@@ -195,13 +226,14 @@ def calibration_error(truth, prediction, bins=15):
 
 def reliability(truth, prediction, bins=10):
     """Rows gathered by the probability of the called class: its mean, share that is right, count; (filled bins,)."""
-    truth, prediction = same_shape(truth, prediction)
-    probability = scores_of(prediction)
+    truth, prediction = same_scores(truth, prediction)
+    probability = probabilities_of(prediction)
     stated, right = probability.max(axis=1), probability.argmax(axis=1) == truth
     place = np.clip((stated * bins).astype(int), 0, bins - 1)
     rows = np.bincount(place, minlength=bins)
     some = rows > 0
-    return np.bincount(place, stated, bins)[some] / rows[some], np.bincount(place, right, bins)[some] / rows[some], rows[some]
+    stated, right = (np.bincount(place, values, bins)[some] / rows[some] for values in (stated, right))
+    return stated, right, rows[some]
 
 
 auroc.limits = auprc.limits = calibration_error.limits = SHARE
@@ -214,7 +246,7 @@ def classification(classes):
     def of_class(number, axis):
         def finish(table):
             return ratio(_diagonal(table)[..., number], table.sum(axis=axis)[..., number])
-        return from_sums(finish, SHARE)(_pairs)
+        return from_sums(finish, SHARE, same_rows)(_pairs)
     named = {"sensitivity": -1, "predictive value": -2}
     return CLASSIFICATION | {f"{title} {name}": of_class(number, axis)
                              for title, axis in named.items() for number, name in enumerate(classes)}
@@ -233,6 +265,8 @@ def threshold_for(hit, score, sensitivity=0.95):
 
     Choose it on validation rows: on the test rows it would be peeking.
     """
+    if not np.any(hit):
+        raise DataError("no row is a hit, so no threshold finds any: choose it on rows that hold some.")
     _, found, threshold = sklearn_metrics.roc_curve(hit, score, drop_intermediate=False)
     return float(threshold[np.argmax(found >= sensitivity)])
 
@@ -261,7 +295,8 @@ def rmse_ms(truth, prediction):
 def p95_ms(truth, prediction):
     """95 % of the points are closer to the truth than this."""
     truth, prediction = same_shape(truth, prediction)
-    return float(np.nanpercentile(np.abs(prediction - truth), 95))
+    error = np.abs(prediction - truth)[np.isfinite(truth)]
+    return float(np.percentile(error, 95)) if len(error) else float("nan")
 
 
 @from_sums(lambda correlation, cases: ratio(correlation, cases), (-1, 1))
@@ -285,7 +320,7 @@ def earliest_site_mm(truth, prediction, points_mm):
 
 def missing(truth, prediction):
     """How many labels are NaN, and so left out."""
-    return int(np.isnan(truth).sum())
+    return int(np.isnan(same_shape(truth, prediction)[0]).sum())
 
 
 ACTIVATION = {"MAE (ms)": mae_ms, "RMSE (ms)": rmse_ms, "95th percentile (ms)": p95_ms,
@@ -295,7 +330,7 @@ ACTIVATION = {"MAE (ms)": mae_ms, "RMSE (ms)": rmse_ms, "95th percentile (ms)": 
 def coverage(truth, prediction, spread, level=0.9):
     """Share of the labels inside the central interval of a Laplace distribution with this spread (mean |error|)."""
     truth, prediction = same_shape(truth, prediction)
-    inside = np.abs(truth - prediction) <= -np.log(1 - level) * spread
+    inside = np.abs(truth - prediction) <= -np.log(1 - level) * same_shape(truth, spread)[1]
     return float(inside[np.isfinite(truth)].mean())
 
 
@@ -345,7 +380,8 @@ def r2(truth, prediction):
 def _differences(measure, truth, prediction):
     difference = np.abs(measure(prediction) - measure(truth))
     known = np.isfinite(difference)
-    return np.where(known, difference, 0).sum(axis=1), known.sum(axis=1)
+    difference, known = (a.reshape(len(truth), -1) for a in (np.where(known, difference, 0), known))
+    return difference.sum(axis=1), known.sum(axis=1)
 
 
 @from_sums(lambda error, points: ratio(error, points))
@@ -401,7 +437,8 @@ class Comparison(NamedTuple):
 
 def by_group(score, truth, prediction, groups):
     """The score within each group (heart, patient, kind of beat): a dictionary in order of first appearance."""
-    groups, truth, prediction = np.asarray(groups), np.asarray(truth), np.asarray(prediction)
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    groups = _groups_of(groups, truth, prediction)
     return {group: score(truth[groups == group], prediction[groups == group]) for group in dict.fromkeys(groups)}
 
 
@@ -410,14 +447,20 @@ def bootstrap(scores, truth, prediction, groups=None, draws=400, level=0.9, seed
 
     Cases of one group resemble each other, so whole groups are drawn, with replacement, and each score is computed anew
     from what was drawn (without ``groups`` each row is its own). With few groups the middle of the drawn values is too
-    narrow (of six it holds the truth in 80 % instead of 90), so their spread goes into a t interval instead.
+    narrow (of six it holds the truth in 80 % instead of 90), so their spread goes into a t interval instead. In
+    simulations of 6 to 20 hearts of skewed errors, 90 % intervals held the true mean error in 88 to 90 % of the worlds,
+    but the true RMSE, which hangs on the few worst hearts, in 84 to 85 % only.
     """
-    members, weights = _draw(truth, groups, draws, seed)
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    members, weights = _draw(_groups_of(groups, truth, prediction), draws, seed)
     result = {}
     for name, score in scores.items():
         value = float(score(truth, prediction))
-        half = 0.0 if score is missing else _half_width(_drawn(score, truth, prediction, members, weights), members, level)
-        result[name] = Interval(value, *np.clip([value - half, value + half], *getattr(score, "limits", (0, np.inf))).tolist())
+        ends = value, value  # of a count of labels, which is what it is
+        if score is not missing:
+            drawn = _drawn(score, truth, prediction, members, weights)
+            ends = _ends(value, drawn, members, level, getattr(score, "limits", (0, np.inf)))
+        result[name] = Interval(value, *ends)
     return result
 
 
@@ -429,27 +472,39 @@ def bootstrap_table(scores, truth, prediction, groups=None, **options):
 
 def compare(score, truth, one, other, groups=None, draws=400, level=0.9, seed=0):
     """Comparison of two predictions of the same cases: the score of ``one`` minus that of ``other``, drawn together."""
-    members, weights = _draw(truth, groups, draws, seed)
+    truth, one, other = (np.asarray(array) for array in (truth, one, other))
+    members, weights = _draw(_groups_of(groups, truth, one, other), draws, seed)
     drawn = [_drawn(score, truth, prediction, members, weights) for prediction in (one, other)]
     value = float(score(truth, one) - score(truth, other))
     half = _half_width(drawn[0] - drawn[1], members, level)
-    error = half / stats.t.ppf((1 + level) / 2, len(members) - 1) if len(members) > 1 else np.nan
-    p = 1.0 if value == 0 else float(2 * stats.t.sf(abs(value) / error, len(members) - 1)) if error > 0 else 0.0
+    if value == 0 or np.isnan(half):  # the same, or a single group: nothing speaks for a difference
+        return Comparison(value, value - half, value + half, 1.0 if value == 0 else float("nan"))
+    t = stats.t(max(len(members) - 1, 1))
+    p = float(2 * t.sf(abs(value) / half * t.ppf((1 + level) / 2))) if half else 0.0
     return Comparison(value, value - half, value + half, p)
 
 
-def _draw(truth, groups, draws, seed):
-    """The row numbers of each group, and how often each group is drawn: (draws, groups)."""
+def _groups_of(groups, truth, *predictions):
+    """The group of each case as an array, once there are as many as cases; without groups each case is its own."""
     groups = np.arange(len(truth)) if groups is None else np.asarray(groups)
-    if len(groups) != len(truth):
-        raise DataError(f"{len(groups)} groups for {len(truth)} cases: give the heart or patient of each case.")
+    for prediction in predictions:
+        if len(prediction) != len(truth):
+            raise DataError(f"truth has shape {truth.shape} and prediction {prediction.shape}: not of the same cases.")
+    if groups.shape != (len(truth),):
+        raise DataError(f"{groups.size} groups for {len(truth)} cases: give the heart or patient of each case.")
+    return groups
+
+
+def _draw(groups, draws, seed):
+    """The row numbers of each group, and how often each group is drawn: (draws, groups)."""
     _, place, count = np.unique(groups, return_inverse=True, return_counts=True)
     members = np.split(np.argsort(place, kind="stable"), np.cumsum(count)[:-1])
-    return members, np.random.default_rng(seed).multinomial(len(members), np.full(len(members), 1 / len(members)), draws)
+    equal = np.full(len(members), 1 / len(members))
+    return members, np.random.default_rng(seed).multinomial(len(members), equal, draws)
 
 
 def _drawn(score, truth, prediction, members, weights):
-    """The score in each drawn world: from sums where it has them, else of the rows that were drawn (a hundred worlds)."""
+    """The score in each drawn world: from sums where it has them, else of the rows that were drawn (100 worlds)."""
     if hasattr(score, "sums"):
         order, starts = np.concatenate(members), np.cumsum([0, *map(len, members[:-1])])
         sums = [np.add.reduceat(part[order].astype(float), starts, axis=0) for part in score.sums(truth, prediction)]
@@ -457,6 +512,16 @@ def _drawn(score, truth, prediction, members, weights):
     rows = (np.concatenate([np.tile(members[g], times) for g, times in enumerate(world) if times])
             if len(members) < len(truth) else np.repeat(np.concatenate(members), world) for world in weights[:100])
     return np.array([score(truth[some], prediction[some]) for some in rows])
+
+
+def _ends(value, drawn, members, level, limits):
+    """(low, high). Errors of hearts are skewed, so those of an error, 0 or larger, are found on its logarithm."""
+    drawn = drawn[np.isfinite(drawn)]
+    if limits == (0, np.inf) and value > 0 and (drawn > 0).all():
+        factor = float(np.exp(_half_width(np.log(drawn), members, level)))
+        return value / factor, value * factor
+    half = _half_width(drawn, members, level)
+    return tuple(np.clip([value - half, value + half], *limits).tolist())
 
 
 def _half_width(drawn, members, level):

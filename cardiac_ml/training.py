@@ -483,6 +483,15 @@ def load(path, model=None):
     return model.eval()
 
 
+def pretrained(name):
+    """A network that comes with the kit, trained for long: ``pretrained("xray")``; its ``card`` says on what, and how good."""
+    folder = Path(__file__).parent / "trained"
+    if not (folder / f"{name}.npz").exists():
+        there = ", ".join(sorted(path.stem for path in folder.glob("*.npz"))) or "none"
+        raise DataError(f"There is no trained network {name!r} in {folder}. There are: {there}.")
+    return load(folder / f"{name}.npz")
+
+
 def read_saved(path):
     """(card, weights) of a saved network: a dictionary and the arrays by name."""
     if not Path(path).exists():

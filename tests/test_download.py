@@ -382,7 +382,6 @@ def test_a_server_that_promises_too_much_or_asks_to_log_in(server, download, tmp
     server.add(3, archive(pair("b", 1)), "cut", "garbage", "garbage")
     done = download(client, pairs=2)
     assert done.returncode == 0 and server.holds(tmp_path / "data"), done.stdout
-    print(done.stdout, server.asked)
     assert len(server.starts(2)) == 1 and server.starts(3)[-1] > 0  # what was fetched before the page is kept
 
 

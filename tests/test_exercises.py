@@ -15,6 +15,7 @@ def said(capsys, *given, **context):
     ("task2.1", [8 / 11, "0.727", 0.73, "72.7 %", 72.7], [0.8, 8 / 14, 0, "many"]),
     ("task2.3", ["a", "(A)", "a)"], ["b", "abc"]),
     ("task3.1", ["aVR", "avr"], ["aVL", "I"]),
+    ("tutorial3.1", ["Symmetry", "symmetry "], ["dummy", 1]),
     ("task4.2", [0.22, "0,22", 110 / 500], [110, 0.0, 31]),
 ])
 def test_fixed_answers(capsys, exercise, right, wrong):
@@ -27,9 +28,13 @@ def test_answers_that_depend_on_the_data(capsys):
     truth, prediction = np.array([0, 1, 1, 1]), np.eye(2)[[0, 1, 0, 1]]
     for answer, word in ((2 / 3, "Right"), ("66.7%", "Right"), (66.7, "Right"), (0.9, "Not"), (17, "Not"), ([1, 2], "Not")):
         assert said(capsys, "task1.1", answer, truth=truth, prediction=prediction) == word
-    for answer, word in ((0.81, "Right"), (0.8, "Not"), (17, "Not"), ("0.9", "Not")):
+    for answer, word in ((0.81, "Right"), (0.8, "Not"), (17, "Not"), ("0.9", "Right")):
         assert said(capsys, "task1.3", answer, before=0.8) == word
     assert said(capsys, "task3.2", "FUSION", by_kind={"normal": 2.0, "fusion": 5.0}) == "Right"
+    value = np.array([0, 1, 2, 2.5, 3, 3.5, 6, 10])
+    assert said(capsys, "tutorial3.2", {"ii", "V1"}, value=value, names=("I", "II", "V1")) == "Right"
+    assert said(capsys, "tutorial3.2", {"I", "II"}, value=value, names=("I", "II", "V1")) == "Not"
+    assert said(capsys, "tutorial3.3", "25 %", value=value) == "Right" != said(capsys, "tutorial3.3", 0.3, value=value)
     traces = np.cumsum(np.random.default_rng(0).normal(size=(2, 75, 500)), axis=2)
     predicted = traces + 0.5
     change = np.abs(np.roll(predicted, 1, axis=2) - traces).mean() - 0.5
@@ -37,14 +42,25 @@ def test_answers_that_depend_on_the_data(capsys):
     assert said(capsys, "task4.1", 0.0, truth=traces, predicted=predicted) == "Not"
 
 
-def test_direct_comparison(capsys):
-    for answer, right, word in (("I", "i", "Right"), ([1, 2], {2, 1}, "Right"), (["plain", "cured"], ["Plain", "cured"], "Right"),
-                                (3.0, 2, "Not"), ("0.9", 0.9, "Right"), ("x", lambda a: 1 / 0, "Not"), (None, 0.9, "Not")):
-        assert said(capsys, answer, right, "a hint") == word
-    check("wrong", "right", "look again")
-    assert "look again" in capsys.readouterr().out
-    check(..., "right")
-    assert "three dots" in capsys.readouterr().out
+def test_lists_sets_and_curves(capsys):
+    assert said(capsys, "tutorial1.3", ["Plain", "cured"], plain=(1.0, 0.7), cured=(0.9, 0.8)) == "Right"
+    assert said(capsys, "tutorial1.3", ["plain", ...], plain=(1.0, 0.7), cured=(0.9, 0.8)) == "Not"
+    value = np.zeros(8)
+    value[0b101] = 1
+    for pair, word in (({"II", "i"}, "Not"), ({"V1", "I"}, "Right"), (["v1", "I"], "Right"), (None, "Not")):
+        assert said(capsys, "tutorial3.2", pair, value=value, names=("I", "II", "V1")) == word
+    for alpha, word in ((1.2, "Right"), ("1", "Right"), (100, "Not"), (-1, "Not")):
+        assert said(capsys, "tutorial2.2", alpha, alphas=[0.1, 1, 10, 100], errors=[6, 5, 5.5, 9]) == word
+    check("tutorial2.4", "yes")
+    assert "The other column still says it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("exercise, right, wrong", [
+    ("tutorial1.1", 0.1, 1), ("tutorial1.2", -np.log(0.1), 1.0), ("tutorial1.5", "too high", "low"),
+    ("tutorial4.1", 0.75, 0.25), ("tutorial4.2", "10 %", 0.2), ("tutorial4.3", 11.8, 18), ("tutorial4.4", 1 / 3, 0.5),
+    ("tutorial4.5", "Inverted", "noise")])
+def test_answers_of_the_tutorials(capsys, exercise, right, wrong):
+    assert said(capsys, exercise, right) == "Right" and said(capsys, exercise, wrong) == "Not"
 
 
 def test_no_answer_stands_in_the_file():

@@ -1,44 +1,19 @@
-import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
 
-from cardiac_ml.challenge import scoring, submission
+import cardiac_ml
 from cardiac_ml.heart3d import mesh as heart
 from cardiac_ml.__main__ import main
 
 
-@pytest.fixture
-def truth(tmp_path):
-    rng = np.random.default_rng(0)
-    truth = scoring.Truth(3, np.array([f"case {i}" for i in range(20)]), rng.uniform(10, 120, (20, 75)).astype(np.float32),
-                          np.repeat(["v1", "v2", "v3", "v4"], 5))
-    scoring.write_truth(tmp_path / "truth.npz", truth)
-    return truth
-
-
-def test_template_check_score_and_leaderboard(tmp_path, truth, capsys):
-    known, mine = ["--truth", str(tmp_path / "truth.npz")], tmp_path / "teams" / "mine.npz"
-    assert main(["submit-template", "3", "--out", str(mine), *known]) == 0
-    assert main(["check", str(mine), *known]) == 0 and "is a valid submission" in capsys.readouterr().out
-    assert main(["score", str(mine), "--json", str(tmp_path / "s.json"), *known]) == 0
-    expected = np.abs(truth.label - 50).mean()
-    assert json.loads((tmp_path / "s.json").read_text())["MAE (ms)"]["value"] == pytest.approx(expected, abs=1e-3)
-    submission.write_submission(tmp_path / "teams" / "best.npz", 3, truth.ids, truth.label, team="best")
-    assert main(["score", "--leaderboard", str(mine.parent), *known]) == 0
-    assert (mine.parent / "leaderboard.md").read_text().index("best") < (mine.parent / "leaderboard.md").read_text().index("mine")
-    assert (mine.parent / "leaderboard.html").exists()
-
-
-def test_a_damaged_submission_fails_the_check(tmp_path, truth, capsys):
-    path = submission.write_template(tmp_path / "t.npz", 3, truth.ids[1:])
-    assert main(["check", str(path), "--truth", str(tmp_path / "truth.npz")]) == 1
-    assert "1 ids are missing" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("call, words", [
     (["score"], "Give a submission file"), (["check", "absent.npz"], "not a file"),
-    (["score", "--leaderboard", "."], "which task"), (["pack", "absent"], "does not exist"),
+    (["score", "--leaderboard", "."], "among the submissions"),
+    (["score", "--leaderboard", "tests"], "Say what to rank"), (["pack", "absent"], "does not exist"),
 ])
 def test_a_wrong_call_says_what_to_do(capsys, call, words):
     assert main(call) == 1
@@ -66,3 +41,18 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("simulate", "pack", "rebuild-heartbeats", "score", "make-challenge"))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "mine.npz"]])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_python_without_the_packages_says_which_one_has_them(tmp_path, arguments, own):
+    shutil.copytree(Path(cardiac_ml.__file__).parent, tmp_path / "cardiac_ml", ignore=shutil.ignore_patterns("*.npz", "*.pt"))
+    python = tmp_path / ".venv" / "bin" / "python"
+    if own:
+        python.parent.mkdir(parents=True)
+        python.touch()
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", "import sys, runpy; sys.path.insert(0, '.'); "
+                           f"sys.argv[1:] = {arguments}; runpy.run_module('cardiac_ml', run_name='__main__')"],
+                          cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "No module named" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert (str(python) if own else "start.py setup") in done.stderr

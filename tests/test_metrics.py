@@ -159,17 +159,47 @@ def test_coverage_of_a_laplace_spread():
     error = np.random.default_rng(3).laplace(scale=4, size=(200, 75))
     assert metrics.coverage(np.zeros_like(error), error, np.full_like(error, 4.0)) == pytest.approx(0.9, abs=0.01)
 
-@pytest.mark.parametrize("truth, prediction, words", [
-    (np.zeros((3, 75)), np.zeros((1, 75)), r"\(3, 75\) and prediction \(1, 75\)"),
-    (np.zeros((3, 75)), np.zeros((3, 2, 75)), r"prediction \(3, 2, 75\)"),
-    (np.zeros((0, 75)), np.zeros((0, 75)), r"\(0, 75\)"),
-    (np.zeros((3, 75)), np.full((3, 75), np.nan), "NaN, infinity"),
+
+@pytest.mark.parametrize("prediction, words", [
+    (np.zeros((1, 75)), r"\(3, 75\) and prediction \(1, 75\)"), (np.zeros(75), r"prediction \(75,\)"),
+    (np.zeros((3, 2, 75)), r"prediction \(3, 2, 75\)"), (np.zeros((0, 75)), r"\(0, 75\)"),
+    (np.full((3, 75), np.nan), "NaN, infinity"), (np.full((3, 75), -np.inf), "NaN, infinity"),
 ])
-def test_nothing_is_broadcast_and_nothing_missing_is_scored(truth, prediction, words):
-    for score in (*metrics.ACTIVATION.values(), *metrics.VOLTAGE.values()):
-        if score is not metrics.missing and (score in metrics.ACTIVATION.values() or len(truth) == 0):
-            with pytest.raises(DataError, match=words):
+def test_nothing_is_broadcast_and_nothing_missing_is_scored(prediction, words):
+    maps, voltages = np.zeros((3, 75)), np.zeros((3, 75, 500))
+    for truth, scores in ((maps, metrics.ACTIVATION), (voltages, metrics.VOLTAGE)):
+        for score in scores.values():
+            with pytest.raises(DataError, match=words if truth is maps else "prediction"):
                 score(truth, prediction)
+    with pytest.raises(DataError, match=r"\(75, 75\)"):
+        metrics.mae_ms(np.zeros(75), np.zeros((75, 75)))
+    with pytest.raises(DataError, match=r"\(75,\)"):
+        metrics.coverage(maps, maps, np.ones(75))
+    with pytest.raises(DataError, match="1 groups for 3 cases"):
+        metrics.by_group(metrics.mae_ms, maps, maps, ["a"])
+
+
+@pytest.mark.parametrize("truth", [[0, 1, 2], [0, -1, 1], [0, 0.5, 1], [0, np.nan, 1], ["N", "V", "N"]])
+@pytest.mark.parametrize("prediction", [np.eye(2)[[0, 1, 1]], np.array([0.1, 0.9, 0.8])])
+def test_the_truth_of_classes_is_class_numbers(truth, prediction):
+    for name, score in metrics.classification("NV").items():
+        if truth != [0, 1, 2] or prediction.ndim == 2 or name in ("AUROC", "AUPRC", "Brier", "calibration error"):
+            with pytest.raises(DataError, match="class numbers"):
+                score(truth, prediction)
+
+
+def test_what_is_no_probability_has_no_brier_and_one_column_no_score():
+    truth = np.array([0, 1, 1])
+    for score in (metrics.brier, metrics.calibration_error):
+        with pytest.raises(DataError, match="probabilities between 0 and 1, found -2 to 3"):
+            score(truth, np.array([[3.0, -2], [0, 1], [0, 1]]))
+    with pytest.raises(DataError, match="one column"):
+        metrics.accuracy(truth, np.ones((3, 1)))
+    with pytest.raises(DataError, match="holds -1"):
+        metrics.accuracy(truth, np.array([0, 1, -1]))
+    with pytest.raises(DataError, match="no row is a hit"):
+        metrics.threshold_for(truth > 1, np.ones(3))
+    assert metrics.bootstrap({"AUROC": metrics.auroc}, [0, 1, 1], [0.1, 0.9, 0.8])["AUROC"].value == 1
 
 
 def test_labels_and_scores_of_one_class_are_taken_for_what_they_are():
@@ -185,10 +215,11 @@ def test_labels_and_scores_of_one_class_are_taken_for_what_they_are():
 # ---- the bootstrap ----
 
 def made_hearts(groups, seed, cases=8, skewed=False):
-    """Errors of some hearts (truth 0): each heart has its own size of error, each case its own luck."""
+    """Errors (rows, 10) of some hearts and the heart of each row: each has its own size, about 4."""
     rng = np.random.default_rng(seed)
-    size = rng.lognormal(0, 0.4, groups) if skewed else rng.normal(4, 1, groups)
-    return size[:, None] + rng.normal(0, 1, (groups, cases))
+    size = 4 * rng.lognormal(0, 0.4, groups) if skewed else rng.normal(4, 1, groups)
+    hearts = np.arange(groups).repeat(cases)
+    return rng.laplace(0, np.abs(size)[hearts, None], (len(hearts), 10)), hearts
 
 
 @pytest.mark.parametrize("scores, make", [
@@ -200,20 +231,24 @@ def test_it_is_what_a_plain_loop_gives(scores, make):
     truth, error = make(rng)
     prediction, hearts = truth + error, rng.permutation(np.repeat(list("abcdef"), [3, 4, 5, 5, 6, 7]))
     found = metrics.bootstrap(scores, truth, prediction, hearts, draws=100)
-    members, weights = metrics._draw(truth, hearts, 100, 0)
+    members, weights = metrics._draw(hearts, 100, 0)
     for name, score in scores.items():
         if score is metrics.missing:
             continue
         rows = [np.concatenate([np.tile(members[g], times) for g, times in enumerate(world)]) for world in weights]
         drawn = np.array([score(truth[r.astype(int)], prediction[r.astype(int)]) for r in rows])
-        half = stats.t.ppf(0.95, 5) * drawn.std(ddof=1) * np.sqrt(6 / 5)
-        assert found[name].value == pytest.approx(score(truth, prediction))
-        assert found[name].high - found[name].low == pytest.approx(2 * half, rel=1e-4) or found[name].low == 0 or (
-            found[name].high == 1), name
+        on_logarithm = getattr(score, "limits", (0, np.inf)) == (0, np.inf)
+        ends = np.log(found[name][1:]) if on_logarithm else np.array(found[name][1:])
+        spread = (np.log(drawn) if on_logarithm else drawn).std(ddof=1)
+        value = score(truth, prediction)
+        middle, half = np.log(value) if on_logarithm else value, stats.t.ppf(0.95, 5) * spread * np.sqrt(6 / 5)
+        expected = np.clip([middle - half, middle + half], -np.inf, np.inf if on_logarithm else 1)
+        assert found[name].value == pytest.approx(value)
+        assert ends == pytest.approx(expected, rel=1e-4), name
 
 
 def test_statistics_of_all_rows_are_not_averages_of_groups():
-    """R2 of two hearts of different level is near 1 although each heart's own is poor: the interval is around the first."""
+    """R2 of hearts of different level is near 1 although each heart's own is poor: the interval is around the first."""
     rng = np.random.default_rng(0)
     level = np.repeat(np.arange(0.0, 800, 100), 5)[:, None, None]
     truth = level + rng.normal(0, 1, (40, 2, 50))
@@ -224,32 +259,40 @@ def test_statistics_of_all_rows_are_not_averages_of_groups():
 @pytest.mark.parametrize("skewed", [False, True])
 @pytest.mark.parametrize("groups", [6, 12, 20])
 def test_the_interval_covers_what_it_says(groups, skewed):
-    expected = np.exp(0.08) if skewed else 4.0
-    hits = []
-    for seed in range(500):
-        truth = made_hearts(groups, seed, skewed=skewed)
-        interval = metrics.bootstrap({"mean": mean_of}, truth, 0 * truth, np.arange(groups).repeat(1), draws=200, seed=seed)
-        hits.append(interval["mean"].low <= expected <= interval["mean"].high)
-    assert 0.85 <= np.mean(hits) <= 0.94  # 90 %, as well as 500 worlds can tell
+    """Each heart errs by its own size. A mean error holds what it says; an RMSE hangs on the few worst hearts."""
+    size = 4 * np.exp(0.08) if skewed else 4.0  # the mean over hearts
+    square = 16 * np.exp(0.32) if skewed else 17.0  # of its square
+    expected = {"MAE": size, "RMSE": np.sqrt(2 * square)}  # of Laplace errors
+    scores, held = {"MAE": metrics.mae_ms, "RMSE": metrics.rmse_ms}, {"MAE": 0, "RMSE": 0}
+    for seed in range(1000):
+        truth, hearts = made_hearts(groups, seed, skewed=skewed)
+        for name, found in metrics.bootstrap(scores, truth, 0 * truth, hearts, draws=200, seed=seed).items():
+            held[name] += found.low <= expected[name] <= found.high
+    assert 870 <= held["MAE"] <= 930
+    assert (830 if skewed else 870) <= held["RMSE"] <= 930
 
 
-@metrics.from_sums(lambda total, count: total / count)
-def mean_of(truth, prediction):
-    return truth.mean(axis=1), np.ones(len(truth))
-
-
-def test_equal_predictions_are_rarely_called_different_and_unequal_ones_are():
-    p_equal, p_unequal = [], []
-    for seed in range(300):
+@pytest.mark.parametrize("groups", [6, 12, 20])
+def test_equal_predictions_are_rarely_called_different_and_unequal_ones_are(groups):
+    """Of two equally good predictions each is better at other hearts."""
+    equal, unequal = [], []
+    for seed in range(1000):
         rng = np.random.default_rng(seed)
-        hearts, heart_error = np.repeat(range(6), 10), rng.normal(0, 2, 6)
-        truth = rng.uniform(20, 90, (60, 20))
-        one, other = (truth + heart_error[hearts, None] + rng.normal(0, 3, truth.shape) + rng.normal(0, 1, (6, 1))[hearts]
+        error, hearts = made_hearts(groups, seed, cases=6, skewed=True)
+        truth = rng.uniform(20, 90, error.shape)
+        one, other = (truth + error * rng.choice([-1, 1], error.shape) * rng.lognormal(0, 0.3, groups)[hearts, None]
                       for _ in range(2))
-        p_equal.append(metrics.compare(metrics.mae_ms, truth, one, other, hearts, draws=100).p)
-        worse = other + rng.normal(0, 12, truth.shape)
-        p_unequal.append(metrics.compare(metrics.mae_ms, truth, one, worse, hearts, draws=100).p)
-    assert np.mean(np.array(p_equal) < 0.05) <= 0.07 and np.mean(np.array(p_unequal) < 0.05) > 0.9
+        equal.append(metrics.compare(metrics.mae_ms, truth, one, other, hearts, draws=100, seed=seed).p)
+        if seed < 100:
+            worse = truth + 2.5 * (other - truth)
+            unequal.append(metrics.compare(metrics.mae_ms, truth, one, worse, hearts, draws=100).p)
+    assert np.mean(np.array(equal) < 0.05) <= 0.06 and np.mean(np.array(unequal) < 0.05) > 0.9
+
+
+def test_a_single_heart_tells_no_difference():
+    truth = np.zeros((4, 75))
+    assert np.isnan(metrics.compare(metrics.mae_ms, truth, truth + 1, truth + 9, list("aaaa")).p)
+    assert metrics.compare(metrics.mae_ms, truth, truth + 1, truth + 1, list("aabb")).p == 1
 
 
 def test_patients_give_a_wider_interval_than_rows_and_one_patient_gives_none():
@@ -261,7 +304,8 @@ def test_patients_give_a_wider_interval_than_rows_and_one_patient_gives_none():
     assert people.high - people.low > 4 * (rows.high - rows.low) and rows.low < 0.8 < rows.high
     alone = metrics.bootstrap({"accuracy": metrics.accuracy}, truth, prediction, np.zeros(1000))["accuracy"]
     assert alone.value == 0.8 and np.isnan(alone.low)
-    assert people == metrics.bootstrap({"accuracy": metrics.accuracy}, truth, prediction, patient)["accuracy"], "repeatable"
+    again = metrics.bootstrap({"accuracy": metrics.accuracy}, truth, prediction, patient)["accuracy"]
+    assert people == again, "repeatable"
     with pytest.raises(DataError, match="3 groups for 1000 cases"):
         metrics.bootstrap(metrics.CLASSIFICATION, truth, prediction, [1, 2, 3])
 

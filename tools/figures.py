@@ -1,10 +1,12 @@
-"""The pictures that the README shows, made from the virtual hearts by ``python -m cardiac_ml figures``."""
+"""The pictures that the README shows, made from the virtual hearts by ``python -m tools.figures [--out DIR]``."""
+import argparse
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from cardiac_ml import intracardiac, plots
+from cardiac_ml.files import ROOT
 from cardiac_ml.heart3d import mesh as heart, pictures as heart_pictures
 from cardiac_ml.leads import ELECTRODES, LEADS
 
@@ -60,3 +62,13 @@ def stacked(ax, signals_mv, names, gap_mv=1.2):
         ax.text(-12, -gap_mv * row, name, ha="right", va="center", fontsize=8)
     ax.set(yticks=[], xlabel="ms")
     ax.spines["left"].set_visible(False)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m tools.figures", description="Make the pictures of the README.")
+    parser.add_argument("--out", type=Path, default=ROOT / "figures", help="folder (default: figures/)")
+    print(*make_figures(parser.parse_args(arguments).out), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -49,6 +49,7 @@ def starter(folder, kills, starts=1, seed=0):
         works = subprocess.run([python, "-c", "import smallpackage, cardiac_ml, pip"], cwd=folder).returncode == 0
         if not works or any(process.returncode for process in running):
             wrong.append(f"{sign.name} after {after:.2f} s: " + "\n".join(told))
+        print(f"{number + 1} of {kills} kills, {len(wrong)} without recovery", flush=True)
     return wrong
 
 

@@ -380,13 +380,13 @@ def write_page(notebook, path):
 
 def formula(match):
     """A formula between dollars as a picture; its TeX where matplotlib cannot set it; code between ` as it is."""
-    from matplotlib import mathtext
+    from matplotlib import font_manager, mathtext
     tex = (match[1] or match[2] or "").strip().replace("\n", " ")
     if not tex:
         return match[0]
-    picture = io.BytesIO()
+    picture, font = io.BytesIO(), font_manager.FontProperties(size=17 if match[1] else 12)
     try:
-        mathtext.math_to_image(f"${tex}$", picture, format="svg")
+        mathtext.math_to_image(f"${tex}$", picture, prop=font, format="svg")
     except ValueError:
         return f"`{tex}`"
     address = "data:image/svg+xml;base64," + base64.b64encode(picture.getvalue()).decode("ascii")

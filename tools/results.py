@@ -56,7 +56,7 @@ def main(arguments=None):
         from cardiac_ml.new_patients import evaluation as patient_results
         if options.task != "2":
             raise DataError(f"--split patients is for --task 2, not for {options.task or 'all tasks'}.")
-        patient_results.main(options)  # prints its own table
+        patient_results.main(options.records, options.test_records, options.seeds, options.out)  # prints its own table
         return
     if options.task == "xray":
         xray_results(options.images, options.test_images)

@@ -1,97 +1,179 @@
 """A challenge of one's own: new virtual hearts, a public part to learn from, a private part to score with.
 
-    python -m cardiac_ml make-challenge OUT --seed 2024
+    python -m cardiac_ml make-challenge OUT
 
-Participants get ``OUT/public``: training data in the usual layout, and for the test cases only what a model may see,
-in ``test_task_N.npz`` (``ids`` and ``inputs``). Keep ``OUT/private`` and the seed to yourself: they are the answers.
-Test cases are of hearts without a single training case; their names and their order are drawn at random, and all public
-files carry the same date, so that nothing about them tells the answer.
+Participants get ``OUT/public``; ``OUT/private`` holds the answers and the secret that makes them. The secret is 128
+random bits. Everything that is drawn has a key of its own, hashed from it: the hearts to learn from, the hearts to test
+on, names, order and choice. So whoever should find out one key from the public part still has none of the answers.
+Public tables hold only what the real ones hold; all files carry one date.
 """
+import hashlib
 import os
+import secrets
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 
-from cardiac_ml import intracardiac, leads
-from cardiac_ml.challenge import scoring
+from cardiac_ml import leads
 from cardiac_ml.activation import activation_times
-from cardiac_ml.files import DataError, atomic_write
+from cardiac_ml.challenge import baselines, scoring, submission
+from cardiac_ml.challenge.cases import Cases
+from cardiac_ml.challenge.rules import readme
+from cardiac_ml.files import DataError, atomic_write, new_folder
 from cardiac_ml.heartbeats import write_folder
+from cardiac_ml.intracardiac_files import write_pairs
 from cardiac_ml.virtual import beats, dataset
 
 SAME_DATE = 1_577_836_800  # 2020-01-01: the age of a file tells nothing
-PTB_TEST_SHARE = 0.25
+LEAST_SECRET = 2 ** 64     # what is smaller can be tried out
+TABLE = ["heart", "pattern", "innerindex", "bcl", "gkr", "kind"]  # what the files of the real set tell
+BEATS_TABLE = ["patient", "kind"]
+BEATS_EACH = {1: 100, 2: 250}  # rows of a patient
+FEWEST = 20                # rows of the files that a task does not need
 
 
-def make_challenge(out, seed, hearts=24, test_hearts=6, cases=60, workers=None):
-    """Simulate a challenge into ``out/public`` and ``out/private``; returns the two folders."""
-    out = Path(out).expanduser()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} holds other data, which is never overwritten. Choose a new folder.")
-    if not 0 < test_hearts < hearts:
-        raise DataError(f"{test_hearts} test hearts of {hearts}: at least one heart must be left to learn from.")
-    public, private = out / "public", out / "private"
-    private.mkdir(parents=True)
-    public.mkdir()
-    rng = np.random.default_rng([seed, hearts, cases])
-    _make_hearts(public, private, seed, hearts, test_hearts, cases, workers, rng)
-    _make_heartbeats(public, private, seed, rng)
-    for path in [*public.rglob("*"), public]:
-        os.utime(path, (SAME_DATE, SAME_DATE))
-    return public, private
+def make_challenge(out, seed=None, tasks=(1, 2, 3, 4), train_hearts=24, test_hearts=12, cases=60, deadline=None,
+                   extra_hearts=True, workers=None, progress=True):
+    """Simulate a challenge into ``out/public`` and ``out/private``; returns the two folders.
+
+    ``train_hearts`` and ``test_hearts`` are hearts in tasks 3 and 4, patients in tasks 1 and 2; half of those to test
+    on are kept for the end. The folder appears when all of it is written.
+    """
+    out, secret = Path(out).expanduser(), secrets.randbits(128) if seed is None else seed
+    _check(secret, tasks, train_hearts, test_hearts, cases)
+    for left in out.parent.glob(f".{out.name}.*.part"):
+        if time.time() - left.stat().st_mtime > 24 * 3600:  # of a run that was killed outright
+            shutil.rmtree(left, ignore_errors=True)
+    with new_folder(out) as folder:
+        public, private = folder / "public", folder / "private"
+        public.mkdir()
+        private.mkdir(mode=0o700)
+        (private / "secret.txt").write_text(f"{secret}\n")
+        (private / ".gitignore").write_text("*\n")
+        size = dict(train=train_hearts, test=test_hearts, workers=workers, progress=progress)
+        files = {}
+        for task in sorted(set(tasks) & {1, 2}):
+            files |= _make_beats(public, private, task, secret, **size)
+        if files:
+            write_folder(public / "ecg_dataset", files, "virtual heartbeats of a challenge, to learn from")
+        if hearts := sorted(set(tasks) & {3, 4}):
+            _make_hearts(public, private, hearts, secret, cases, **size)
+        (public / "README.md").write_text(readme(tasks, train_hearts, test_hearts, deadline, extra_hearts))
+        for path in [*public.rglob("*"), public]:
+            os.utime(path, (SAME_DATE, SAME_DATE))
+    return out / "public", out / "private"
 
 
-def _make_hearts(public, private, seed, hearts, test_hearts, cases, workers, rng):
-    """Tasks 3 and 4: whole hearts are held out."""
-    held_out = set(rng.choice(hearts, test_hearts, replace=False).tolist())
-    kept_back = []
+def _check(secret, tasks, train_hearts, test_hearts, cases):
+    if secret < LEAST_SECRET:
+        raise DataError(f"The seed {secret} can be guessed, and who knows it has every answer. Leave --seed out: 128 "
+                        "random bits are drawn and kept in private/secret.txt. Such a number makes the same again.")
+    if not set(tasks) <= set(submission.TASKS) or not tasks:
+        raise DataError(f"There is no task {sorted(set(tasks) - set(submission.TASKS))}; choose of 1, 2, 3, 4.")
+    if min(train_hearts, test_hearts) < 2 or cases < 1:
+        raise DataError(f"{train_hearts} hearts to learn from, {test_hearts} to test on, {cases} cases each: two "
+                        "hearts on each side and one case are the least.")
+
+
+def key(secret, purpose):
+    """128 bits for one purpose; they tell nothing about the secret or another key."""
+    return int.from_bytes(hashlib.sha256(f"{purpose} {secret}".encode()).digest()[:16], "big")
+
+
+def _make_hearts(public, private, tasks, secret, cases, train, test, workers, progress):
+    """Tasks 3 and 4: the hearts to test on are others."""
+    def simulated(hearts, purpose):
+        print(f"Tasks 3 and 4: {hearts} {purpose}", flush=True)
+        return dataset.simulate_intracardiac(hearts, cases, key(secret, purpose), workers=workers, progress=progress)
+
+    rng, learn, asked, hearts = np.random.default_rng(key(secret, "choice of tasks 3 and 4")), [], [], []
 
     def training():
-        simulated = dataset.simulate_intracardiac(hearts, cases, seed=seed, workers=workers)
-        for number, batch in enumerate(simulated):
-            if number in held_out:
-                kept_back.append(batch)
-            else:
-                yield *batch[:2], batch[2].drop(columns="seed")  # who knows the seed can make the answers
+        for *signals, table in simulated(train, "hearts to learn from"):
+            learn.append(signals)
+            yield *signals, table[TABLE]
 
-    intracardiac.write_pairs(training(), public / "intracardiac_dataset")
-    electrodes, voltage = (np.concatenate([batch[i] for batch in kept_back]) for i in (0, 1))
-    heart = np.concatenate([batch[2]["heart"].to_numpy(dtype=str) for batch in kept_back])
-    ecg_mv = leads.to_leads(electrodes.swapaxes(1, 2).astype(np.float32))
-    voltage_mv = np.ascontiguousarray(voltage.swapaxes(1, 2), dtype=np.float32)
-    order, ids = rng.permutation(len(heart)), _names(rng, len(heart))
-    for task, label in ((3, activation_times(voltage_mv)[0]), (4, voltage_mv)):
-        _write_test(public, private, task, ids, ecg_mv[order], label[order], heart[order])
-
-
-def _make_heartbeats(public, private, seed, rng):
-    """Tasks 1 and 2: whole patients are held out, in the PTB pair by drawing them here."""
-    files = beats.simulate_heartbeats(seed=seed)
-    ptb = [files.pop(name) for name in ("ptbdb_normal", "ptbdb_abnormal")]
-    people = sorted({person for _, table in ptb for person in table["patient"]})
-    held_out = set(rng.choice(people, max(1, round(PTB_TEST_SHARE * len(people))), replace=False).tolist())
-    test_rows, test_people = [], []
-    for name, (rows, table) in zip(("ptbdb_normal", "ptbdb_abnormal"), ptb):
-        tested = table["patient"].isin(held_out).to_numpy()
-        files[name] = rows[~tested], table[~tested]
-        test_rows.append(rows[tested])
-        test_people.append(table["patient"].to_numpy()[tested])
-    tests = {1: (np.concatenate(test_rows), np.concatenate(test_people))}
-    rows, table = files.pop("mitbih_test")
-    tests[2] = rows, table["patient"].to_numpy()
-    write_folder(public / "ecg_dataset", files, "virtual heartbeats of a challenge, training patients only")
-    for task, (rows, people) in tests.items():
-        order = rng.permutation(len(rows))
-        _write_test(public, private, task, _names(rng, len(rows)), rows[order, :187],
-                    rows[order, 187].astype(np.int64), people[order])
+    write_pairs(training(), public / "intracardiac_dataset", "virtual hearts of a challenge")
+    for *signals, table in simulated(test, "hearts to test on"):
+        some = rng.permutation(len(table))[:cases]  # nobody can count what is left
+        asked.append([signal[some] for signal in signals])
+        hearts += table["heart"].tolist()[:len(some)]
+    order = rng.permutation(len(hearts))
+    heart, ids = np.array(hearts)[order], _names(secret, 3, len(hearts))
+    final = np.isin(heart, deal(heart, None, 2, rng)[1])
+    (ecg_mv, voltage_mv), (ecg_asked, voltage_asked) = _signals(learn), _signals(asked)
+    for task in tasks:
+        answer = (lambda mv: activation_times(mv)[0]) if task == 3 else (lambda mv: mv)
+        truth = scoring.Truth(task, ids, answer(voltage_asked)[order], heart, final)
+        _write_test(public, private, truth, ecg_asked[order], ecg_mv, answer(voltage_mv))
 
 
-def _names(rng, count):
-    """Names of test cases that say nothing: ``case-`` and eight random hexadecimal digits, all different."""
-    return np.array([f"case-{number:08x}" for number in rng.choice(16 ** 8, size=count, replace=False)])
+def _signals(batches):
+    """(cases, 12, 500) and (cases, 75, 500) mV of batches as the simulator makes them."""
+    electrodes, voltage = (np.concatenate(part).swapaxes(1, 2).astype(np.float32, order="C") for part in zip(*batches))
+    return leads.to_leads(electrodes), voltage
 
 
-def _write_test(public, private, task, ids, inputs, label, group):
-    with atomic_write(public / f"test_task_{task}.npz") as file:
-        np.savez_compressed(file, ids=ids, inputs=inputs.astype(np.float32))
-    scoring.write_truth(private / f"truth_task_{task}.npz", scoring.Truth(task, ids, label, group.astype(str)))
+def _make_beats(public, private, task, secret, train, test, workers, progress):
+    """Task 1 or 2: the patients to test on are others, and those of the two tasks have nothing in common.
+
+    Returns the files to learn from.
+    """
+    def simulated(patients, purpose):
+        print(f"Task {task}: {patients} {purpose}", flush=True)
+        rows = BEATS_EACH[task] * patients
+        size = dict(train=FEWEST, test=FEWEST, ptb=rows) if task == 1 else dict(train=rows - rows // 4, test=rows // 4,
+                                                                               ptb=FEWEST)
+        made = beats.simulate_heartbeats(hearts=patients, seed=key(secret, f"task {task}, {purpose}"), workers=workers,
+                                         progress=progress, **size)
+        return {name: (rows, _public(table, 1 + (task - 1) * patients)) for name, (rows, table) in made.items()
+                if name.startswith(("mitbih", "ptbdb")[task == 1])}
+
+    learn = simulated(train, "patients to learn from")
+    rows, person = _joined(simulated(test + test // 2, "patients to draw the test from"))
+    label, rng = rows[:, 187].astype(np.int64), np.random.default_rng(key(secret, f"choice of task {task}"))
+    chosen = np.isin(person, np.concatenate(deal(person, label, 3, rng))[:test])
+    chosen &= rng.random(len(rows)) < rng.uniform(0.6, 1, label.max() + 1)[label]  # nobody can count the classes
+    order = rng.permutation(np.flatnonzero(chosen))
+    final = np.isin(person[order], deal(person[order], label[order], 2, rng)[1])
+    truth = scoring.Truth(task, _names(secret, task, len(order)), label[order], person[order], final)
+    known = _joined(learn)[0]
+    _write_test(public, private, truth, rows[order, :187], known[:, :187], known[:, 187].astype(np.int64))
+    return learn
+
+
+def _joined(files):
+    """(rows (n, 188), their patients (n,) text) of several files."""
+    return tuple(np.concatenate(part) for part in zip(*(
+        (rows, table["patient"].to_numpy(dtype=str)) for rows, table in files.values())))
+
+
+def _public(table, first):
+    """What the public may know of each beat; patients are numbered from ``first`` on."""
+    return table.reindex(columns=BEATS_TABLE).assign(patient=table["patient"].to_numpy() + first)
+
+
+def deal(group, label, piles, rng):
+    """The groups dealt like cards, class by class, so that each pile has some of all: a list of arrays of names."""
+    names = rng.permutation(np.unique(group))
+    if label is not None:
+        count = np.array([np.bincount(label[group == name], minlength=label.max() + 1) for name in names])
+        names = names[np.argsort((count / count.sum(axis=0).clip(1)).argmax(axis=1), kind="stable")]
+    return [names[pile::piles] for pile in range(piles)]
+
+
+def _names(secret, task, count):
+    """Names of test cases, hashed: unlike numbers of a generator they tell nothing about what was drawn beside them."""
+    return np.array([f"case-{key(secret, f'name {number} of task {task}'):032x}"[:17] for number in range(count)])
+
+
+def _write_test(public, private, truth, asked, inputs, answer):
+    """All files of a task's test: what is asked, a template, the truth, and the baselines learnt from the training."""
+    test = Cases(truth.task, truth.ids, asked.astype(np.float32))
+    with atomic_write(public / f"test_task_{truth.task}.npz") as file:
+        np.savez_compressed(file, ids=test.ids, inputs=test.inputs)
+    submission.write_template(public / f"template_task_{truth.task}.npz", truth.task, test.ids)
+    scoring.write_truth(private / f"truth_task_{truth.task}.npz", truth)
+    baselines.write(private / "baselines", truth.task, inputs, answer, test)

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import ROOT, DataError, atomic_write, read_text
-from cardiac_ml.points import read_points
 from cardiac_ml.activation import upstroke_ms
+from cardiac_ml.files import ROOT, DataError, atomic_write, read_text
+from cardiac_ml.points import POINT_NAMES, read_points
+from cardiac_ml.virtual import mesh as lattice
+from cardiac_ml.virtual.anatomy import Shape, build_heart
+from cardiac_ml.virtual.points import find_places, recording_points
 
 TETRAHEDRON = 10  # the number VTK gives this shape
 SHAPES = {1: "points", 3: "lines", 5: "triangles", 9: "quadrangles", 10: "tetrahedra", 12: "hexahedra", 13: "wedges",
           14: "pyramids", 24: "quadratic tetrahedra"}
-FACES = np.array([[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]])  # face k lies opposite corner k
-
+STEP_MM = 2.72  # the average heart cut into about 8000 nodes, as many as the published mesh has
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,7 @@ class Mesh:
     @property
     def volumes_mm3(self) -> np.ndarray:
         """Volume of each tetrahedron (m,); negative where its corners are numbered the other way round."""
-        corner = self.points_mm[self.tetrahedra]
-        return np.linalg.det(corner[:, 1:] - corner[:, :1]) / 6
+        return lattice.volumes_mm3(self.points_mm, self.tetrahedra)
 
 
 # --------------------------------------------------------------------------------------------------------- mesh files
@@ -125,53 +126,58 @@ def write_mesh(path: str | Path, mesh: Mesh, point_values: dict[str, np.ndarray]
 
 
 def default_heart(folder: str | Path | None = None) -> tuple[Mesh, pd.DataFrame]:
-    """Mesh and recording points of the heart that the kit shows: ``geometry/`` of the repository, or of ``folder``."""
-    folder = ROOT / "geometry" if folder is None else Path(folder)
-    mesh, points = read_mesh(folder / "heart_mesh.vtk"), read_points(folder / "points.csv")
+    """Mesh and recording points of the heart that the kit shows, or of ``folder``.
+
+    A clone reads them from ``geometry/``; an installed package has no such folder and makes the same heart again.
+    """
+    folder = ROOT / "geometry" if folder is None and (ROOT / "geometry").is_dir() else folder
+    if folder is None:
+        return reference_heart()
+    mesh, points = read_mesh(Path(folder) / "heart_mesh.vtk"), read_points(Path(folder) / "points.csv")
     check_inside(mesh, points)
     return mesh, points
+
+
+def reference_heart(shape: Shape = Shape(), step_mm: float = STEP_MM) -> tuple[Mesh, pd.DataFrame]:
+    """The average virtual heart and its 75 points (columns x, y, z in mm and name), all coordinates from 0 up.
+
+    It is cut more coarsely than the hearts that are simulated.
+    """
+    heart, places = build_heart(shape, step_mm), recording_points(shape)
+    find_places(heart, places)  # all of them inside, or an error
+    corner = heart.nodes_mm.min(axis=0)
+    points = pd.DataFrame(np.round(places - corner, 4), columns=["x", "y", "z"]).assign(name=POINT_NAMES)
+    return Mesh(np.round(heart.nodes_mm - corner, 4), heart.tetrahedra), points
 
 
 # --------------------------------------------------------------------------------------------------------- geometry
 
 def surface(mesh: Mesh) -> np.ndarray:
     """Triangles (k, 3) of the outer surface, cavities included, each with its normal pointing out of the muscle."""
-    corners = mesh.tetrahedra[:, FACES]  # (m, 4, 3)
-    a, b, c = np.sort(corners.reshape(-1, 3), axis=1).T
-    n = len(mesh.points_mm)
-    _, first, count = np.unique((a * n + b) * n + c, return_index=True, return_counts=True)  # one number a face
-    if (count > 2).any():
-        raise DataError(f"{(count > 2).sum()} faces of the mesh belong to more than two tetrahedra, so that it has no "
-                        f"surface. Cells are doubled or overlap: make the mesh again.")
-    outer = first[count == 1]
-    triangles, opposite = corners.reshape(-1, 3)[outer], mesh.tetrahedra.reshape(-1)[outer]
-    a, b, c = (mesh.points_mm[triangles[:, k]] for k in range(3))
-    inwards = np.einsum("ij,ij->i", np.cross(b - a, c - a), mesh.points_mm[opposite] - a) > 0
-    triangles[inwards] = triangles[inwards][:, ::-1]
-    return triangles
+    turned = np.where(mesh.volumes_mm3[:, None] < 0, mesh.tetrahedra[:, [0, 2, 1, 3]], mesh.tetrahedra)
+    return lattice.surface_triangles(turned)
 
 
 def inside(mesh: Mesh, points_mm: np.ndarray, tolerance_mm: float = 0.01) -> np.ndarray:
     """Which points (k, 3) lie in a tetrahedron or within ``tolerance_mm`` of its faces: booleans (k,)."""
     corner = mesh.points_mm[mesh.tetrahedra]  # (m, 4, 3)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a flat tetrahedron has no heights and contains nothing
+        cross = np.cross(corner[:, [2, 3, 1]] - corner[:, :1], corner[:, [3, 1, 2]] - corner[:, :1])
+        slope = cross / (6 * mesh.volumes_mm3[:, None, None])  # (m, 3, 3): how fast the share of corners 1 to 3 grows
+        slope = np.concatenate([-slope.sum(axis=1, keepdims=True), slope], axis=1)
+        least = -tolerance_mm * np.linalg.norm(slope, axis=2)  # (m, 4)
     low, high = corner.min(axis=1) - tolerance_mm, corner.max(axis=1) + tolerance_mm
     found = np.zeros(len(points_mm), dtype=bool)
     for k, point in enumerate(np.asarray(points_mm, dtype=float)):
-        near = corner[((low <= point) & (point <= high)).all(axis=1)]
-        base = near[:, FACES[:, 0]]  # one corner of each face, (near, 4, 3)
-        normal = np.cross(near[:, FACES[:, 1]] - base, near[:, FACES[:, 2]] - base)
-        length = np.linalg.norm(normal, axis=2)
-        length[length == 0] = np.inf  # a flat tetrahedron contains nothing
-        beyond = np.einsum("nfj,nfj->nf", normal, point - base) / length
-        beyond *= np.sign(np.einsum("nfj,nfj->nf", normal, base - near))  # positive: on the far side from the corner
-        found[k] = (beyond <= tolerance_mm).all(axis=1).any()
+        near = ((low <= point) & (point <= high)).all(axis=1)
+        share = np.einsum("nfj,nj->nf", slope[near], point - corner[near, 0]) + [1, 0, 0, 0]
+        found[k] = (share >= least[near]).all(axis=1).any()
     return found
 
 
 def check_inside(mesh: Mesh, points: pd.DataFrame) -> None:
     """Raise if a recording point lies outside the muscle: mesh and points are then of different hearts, or units."""
-    places = points[["x", "y", "z"]].to_numpy()
-    outside = points.name[~inside(mesh, places)].tolist()
+    outside = points.name[~inside(mesh, points[["x", "y", "z"]].to_numpy())].tolist()
     if outside:
         low, high = (np.round(end(mesh.points_mm, axis=0)).tolist() for end in (np.min, np.max))
         named = ", ".join(outside[:5]) + (" ..." if len(outside) > 5 else "")
@@ -202,26 +208,16 @@ def rbf_weights(points_mm: np.ndarray) -> np.ndarray:
     return np.linalg.solve(system, np.eye(p + 1, p))
 
 
-def interpolation_matrix(points_mm: np.ndarray, nodes_mm: np.ndarray, kind: str = "linear rbf") -> np.ndarray:
-    """Matrix (nodes, points) float32: ``values @ matrix.T`` carries values at the points to the nodes.
-
-    "linear rbf" (linear radial basis functions, exact at the points) is closest to a real activation map; "shepard"
-    (the mean of all points, weighted by 1 / distance squared) is what ParaView's point interpolation does.
-    """
-    points_mm, nodes_mm = np.asarray(points_mm, dtype=float), np.asarray(nodes_mm, dtype=float)
+def interpolation_matrix(points_mm: np.ndarray, nodes_mm: np.ndarray) -> np.ndarray:
+    """Matrix (nodes, points) float32 of linear radial basis functions: ``values @ matrix.T`` carries values to nodes."""
+    points_mm = np.asarray(points_mm, dtype=float)
     if points_mm.ndim != 2 or points_mm.shape[1] != 3 or not np.isfinite(points_mm).all():
         raise DataError(f"Interpolation needs finite points of shape (p, 3) in mm, found {points_mm.shape}.")
-    gap = distances(nodes_mm, points_mm)
-    if kind == "linear rbf":
-        weights = rbf_weights(points_mm)
-        return (gap @ weights[:-1] + weights[-1]).astype(np.float32)
-    if kind == "shepard":
-        closeness = 1 / np.maximum(gap, 1e-6) ** 2
-        return (closeness / closeness.sum(axis=1, keepdims=True)).astype(np.float32)
-    raise DataError(f"There is no interpolation {kind!r}; choose 'linear rbf' or 'shepard'.")
+    weights = rbf_weights(points_mm)
+    return (distances(nodes_mm, points_mm) @ weights[:-1] + weights[-1]).astype(np.float32)
 
 
-def interpolate(points_mm, nodes_mm, values: np.ndarray, kind: str = "linear rbf") -> np.ndarray:
+def interpolate(points_mm, nodes_mm, values: np.ndarray) -> np.ndarray:
     """Values (..., p) at the points -> (..., nodes). NaN is a missing value: such points are left out, case by case."""
     values = np.asarray(values, dtype=float)
     if values.shape[-1:] != (len(points_mm),) or np.isinf(values).any():
@@ -234,7 +230,7 @@ def interpolate(points_mm, nodes_mm, values: np.ndarray, kind: str = "linear rbf
         if known.sum() < 2:
             raise DataError(f"Only {known.sum()} of {len(known)} recording points have a value: too few for a map.")
         rows = which.reshape(-1) == number
-        matrix = interpolation_matrix(np.asarray(points_mm)[known], nodes_mm, kind)
+        matrix = interpolation_matrix(np.asarray(points_mm)[known], nodes_mm)
         result[rows] = cases[rows][:, known] @ matrix.T
     return result.reshape(*values.shape[:-1], len(nodes_mm))
 

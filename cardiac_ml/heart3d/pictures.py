@@ -1,4 +1,4 @@
-"""Pictures of the heart for reports and notebooks: maps, truth beside prediction, the wave in time, bull's-eye, GIF.
+"""Pictures of the heart for reports and notebooks: maps, truth beside prediction, bull's-eye, GIF.
 
 Colours. Activation: early is bright yellow, late is dark blue, as warm is early in clinical maps; but evenly graded
 and safe for colour-blind eyes (matplotlib's plasma, reversed), unlike a rainbow. Voltage: resting is dark blue,
@@ -31,7 +31,7 @@ FINE = 2  # pictures are painted this much larger, then averaged down
 
 # ------------------------------------------------------------------------------------------------ values on the surface
 
-class Skin:
+class HeartSurface:
     """The surface of a mesh with its own numbering, and a way to carry values of the recording points to it."""
 
     def __init__(self, mesh: heart.Mesh, points: pd.DataFrame):
@@ -47,7 +47,7 @@ class Skin:
         values = np.asarray(values, dtype=float)
         if values.shape != (len(self.points_mm),):
             raise DataError(f"A map needs one value for each of the {len(self.points_mm)} recording points, found "
-                            f"shape {values.shape}. Voltages (75, time) go to time_series, gif or heart_view.show.")
+                            f"shape {values.shape}. Voltages (75, time) go to gif or view.show.")
         return heart.interpolate(self.points_mm, self.nodes_mm, values), np.isnan(values)[self.nearest]
 
     def rasters(self, views, pixels: int) -> list[Raster]:
@@ -132,7 +132,9 @@ def show_panel(ax, picture: np.ndarray, view=None) -> None:
 
 
 def row_title(ax, title: str) -> None:
-    ax.text(-0.03, 0.5, title, transform=ax.transAxes, rotation=90, va="center", ha="right", fontsize=10)
+    """A title of the user's, as it is: a $ in it begins no formula."""
+    ax.text(-0.03, 0.5, title, transform=ax.transAxes, rotation=90, va="center", ha="right", fontsize=10,
+            parse_math=False)
 
 
 def panels(rows: int, rasters: list[Raster], width: float = 2.6, extra: float = 0.0):
@@ -164,12 +166,12 @@ def maps(mesh, points, values: dict, cmap: str = ACTIVATION, views=("anterior", 
 
     Isochrones are drawn every 10 ms for activation, else every ``step`` if given.
     """
-    skin, views = Skin(mesh, points), known_views(views)
+    surface, views = HeartSurface(mesh, points), known_views(views)
     norm, step = scale(values.values(), limits), step or (10 if cmap == ACTIVATION else None)
-    rasters = skin.rasters(views, pixels)
+    rasters = surface.rasters(views, pixels)
     figure, axes = panels(len(values), rasters, extra=0.2)
     for row, (title, one) in zip(axes, values.items()):
-        at_nodes, missing = skin.spread(one)
+        at_nodes, missing = surface.spread(one)
         for ax, view, seen in zip(row, views, rasters):
             show_panel(ax, painted_map(seen, at_nodes, missing, cmap, norm, step), view)
         row_title(row[0], title)
@@ -181,26 +183,26 @@ def maps(mesh, points, values: dict, cmap: str = ACTIVATION, views=("anterior", 
 
 def draw_map(ax, mesh, points, values, cmap: str = ACTIVATION, view="anterior", pixels: int = 340) -> None:
     """One map (75,) in one view, into a figure of your own."""
-    skin, (side,) = Skin(mesh, points), known_views((view,))
-    picture, = skin.rasters((side,), pixels)
+    surface, (side,) = HeartSurface(mesh, points), known_views((view,))
+    picture, = surface.rasters((side,), pixels)
     step = 10 if cmap == ACTIVATION else None
-    show_panel(ax, painted_map(picture, *skin.spread(values), cmap, scale([values]), step), side)
+    show_panel(ax, painted_map(picture, *surface.spread(values), cmap, scale([values]), step), side)
 
 
 def comparison(mesh, points, truth, predicted, views=("anterior", "inferior"), pixels: int = 340):
     """Truth beside prediction beside error: activation (75,) each in ms, a row a view, bull's-eyes below."""
-    skin, views = Skin(mesh, points), known_views(views)
+    surface, views = HeartSurface(mesh, points), known_views(views)
     error = np.asarray(predicted, dtype=float) - np.asarray(truth, dtype=float)
     norm, most = scale([truth, predicted]), max(5.0, float(np.nanpercentile(np.abs(error), 98)))
     either = Normalize(-most, most)
     shown = {"truth": (truth, ACTIVATION, norm, 10), "prediction": (predicted, ACTIVATION, norm, 10),
              f"error (mean size {np.nanmean(np.abs(error)):.1f} ms)": (error, DIFFERENCE, either, None)}
-    rasters = skin.rasters(views, pixels)
+    rasters = surface.rasters(views, pixels)
     tall = 2.6 * rasters[0].seen.shape[0] / rasters[0].seen.shape[1] + 0.2
     figure, axes = plt.subplots(len(views) + 1, 3, figsize=(9.2, tall * len(views) + 2.5), layout="constrained",
                                 height_ratios=[tall] * len(views) + [2.2])
     for column, (title, (values, cmap, limits, step)) in zip(axes.T, shown.items()):
-        at_nodes, missing = skin.spread(values)
+        at_nodes, missing = surface.spread(values)
         for ax, view, seen in zip(column, views, rasters):
             picture = painted_map(seen, at_nodes, missing, cmap, limits, step)
             show_panel(ax, picture, view)
@@ -234,13 +236,13 @@ def wave_norm(values: dict) -> tuple[bool, Normalize]:
     return recording, Normalize(*VOLTAGE_MV) if recording else scale(values.values())
 
 
-def wave_pictures(skin: Skin, views: list[Raster], values: np.ndarray, times_ms, norm) -> list[np.ndarray]:
+def wave_pictures(surface: HeartSurface, views: list[Raster], values: np.ndarray, times_ms, norm) -> list[np.ndarray]:
     """A picture for each time from a map (75,) or a recording (75, time); ``views`` holds one raster for each time."""
     if np.ndim(values) == 1:
-        at_nodes, missing = skin.spread(values)
+        at_nodes, missing = surface.spread(values)
         return [painted_wave(view, at_nodes, missing, now, norm) for view, now in zip(views, times_ms)]
-    voltage = heart.wave(skin.points_mm, skin.nodes_mm, values, times_ms)
-    nowhere = np.zeros(len(skin.nodes_mm))
+    voltage = heart.wave(surface.points_mm, surface.nodes_mm, values, times_ms)
+    nowhere = np.zeros(len(surface.nodes_mm))
     return [painted_map(view, now, nowhere, VOLTAGE, norm) for view, now in zip(views, voltage)]
 
 
@@ -248,24 +250,6 @@ def wave_times(recording: bool, values, norm, count: int) -> np.ndarray:
     """Times (ms) spread evenly over the wave: to the end of a recording, to the latest point of a map."""
     last = min(np.shape(v)[1] for v in values) - 1 if recording else norm.vmax
     return np.linspace(0 if recording else norm.vmin, last, count + 1)[1:].round()
-
-
-def time_series(mesh, points, values, times_ms=None, view="anterior", pixels: int = 260):
-    """The wave at some times, a column a time: a map (75,) in ms, a recording (75, time) in mV, or {name: either}."""
-    values = values if isinstance(values, dict) else {"": values}
-    skin, (recording, norm) = Skin(mesh, points), wave_norm(values)
-    times_ms = wave_times(recording, values.values(), norm, 6) if times_ms is None else times_ms
-    seen = skin.rasters(known_views([view]), pixels) * len(times_ms)
-    figure, axes = panels(len(values), seen, width=1.85)
-    for row, (name, one) in zip(axes, values.items()):
-        for ax, picture, now in zip(row, wave_pictures(skin, seen, one, times_ms, norm), times_ms):
-            show_panel(ax, picture)
-        row_title(row[0], name)
-    for ax, now in zip(axes[0], times_ms):
-        ax.set_title(f"{now:.0f} ms", fontsize=9, color="0.4")
-    label = "voltage (mV)" if recording else "activation time (ms)"
-    colour_bar(figure, axes, VOLTAGE if recording else ACTIVATION, norm, label)
-    return figure
 
 
 # ----------------------------------------------------------------------------------------------------------------- GIF
@@ -278,14 +262,14 @@ def gif(path, mesh, points, values, times_ms=None, view="anterior", turn: float 
     the last one stands for a second.
     """
     values = values if isinstance(values, dict) else {"": values}
-    skin, (recording, norm) = Skin(mesh, points), wave_norm(values)
+    surface, (recording, norm) = HeartSurface(mesh, points), wave_norm(values)
     hold = times_ms is None
     times_ms = wave_times(recording, values.values(), norm, 60) if hold else np.asarray(times_ms, dtype=float)
     (azimuth, elevation), = (direction(view) for view in known_views([view]))
     angles = azimuth + turn * np.arange(len(times_ms)) / len(times_ms)
-    views = skin.rasters([(a, elevation) for a in (angles if turn else angles[:1])], pixels)
+    views = surface.rasters([(a, elevation) for a in (angles if turn else angles[:1])], pixels)
     views = views if turn else views * len(times_ms)
-    films = [wave_pictures(skin, views, one, times_ms, norm) for one in values.values()]
+    films = [wave_pictures(surface, views, one, times_ms, norm) for one in values.values()]
     frames = [film_frame(pictures, list(values), f"{now:.0f} ms") for *pictures, now in zip(*films, times_ms)]
     return write_gif(path, frames, 1000 // frames_per_second, last_ms=1000 if hold else None)
 

@@ -230,7 +230,7 @@ function graphicsRenderer(canvas, heart, panels) {
   for (const [name, three] of Object.entries(colours)) gl.uniform3fv(at(name), three);
   const numbers = { radius: heart.radius, ambient: AMBIENT, front: FRONT_MS, lines: data.line_ms };
   for (const [name, number] of Object.entries(numbers)) gl.uniform1f(at(name), number);
-  gl.enable(gl.DEPTH_TEST); gl.enable(gl.SCISSOR_TEST); gl.clearColor(1, 1, 1, 1);
+  gl.enable(gl.DEPTH_TEST); gl.enable(gl.SCISSOR_TEST); gl.clearColor(0, 0, 0, 0);  // the page shines through
 
   function bind(name, made, size) {
     const place = gl.getAttribLocation(program, name);
@@ -314,9 +314,9 @@ function flatRenderer(canvas, heart, panels) {
     const [low, high] = data.ramps[state.colour].range, out = image.data;
     for (let at = 0; at < triangle.length; at++) {
       const t = triangle[at];
-      out[4 * at + 3] = 255;
+      out[4 * at + 3] = t === -1 ? 0 : 255;  // no heart: the page shines through
       if (t < 0) {  // nothing, or the cut surface
-        for (let k = 0; k < 3; k++) out[4 * at + k] = t === -1 ? 255 : 255 * CUT[k];
+        for (let k = 0; k < 3; k++) out[4 * at + k] = 255 * CUT[k];
         continue;
       }
       const a = heart.triangles[t], b = heart.triangles[t + 1], c = heart.triangles[t + 2];

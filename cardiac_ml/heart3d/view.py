@@ -51,25 +51,30 @@ class HeartView:
         return Path(path)
 
 
-def show(mesh, points, values, height: int = 440, view="anterior") -> HeartView:
+def show(mesh, points, values, height: int = 480, view="anterior") -> HeartView:
     """An interactive heart: a map (75,) in ms, a recording (75, time) in mV, or up to three of them as {title: values}.
 
     Drag to turn all hearts together, wheel to zoom, play to run the wave; point at a place to read the recording point
     beneath. NaN in a map is a point that never activates, drawn grey.
     """
     values = values if isinstance(values, dict) else {"": values}
-    values = {str(title): np.asarray(one, dtype=float) for title, one in values.items()}
+    values = {plain(title): np.asarray(one, dtype=float) for title, one in values.items()}
     if not 1 <= len(values) <= 3:
         raise DataError(f"{len(values)} hearts to show; the view has room for one to three side by side.")
     heart_pictures.check_values(values)
     view, = heart_pictures.known_views([view])
-    skin = heart_pictures.Skin(mesh, points)
+    surface = heart_pictures.HeartSurface(mesh, points)
     starts = {title: upstroke_ms(one) if one.ndim == 2 else one for title, one in values.items()}
-    content = json.dumps(page_data(skin, points, values, starts, view), separators=(",", ":"), allow_nan=False)
+    content = json.dumps(page_data(surface, points, values, starts, view), separators=(",", ":"), allow_nan=False)
     page = (FOLDER / "view.html").read_text(encoding="utf-8")
     scripts = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("view.js", "view_page.js"))
     page = page.replace("/*SCRIPT*/", scripts).replace("/*DATA*/", content.replace("<", "\\u003c"))
     return HeartView(page, still_picture(mesh, points, starts, view), height)
+
+
+def plain(title) -> str:
+    """A title that can be written to any file: half of a surrogate pair becomes a question mark."""
+    return str(title).encode("utf-8", "replace").decode("utf-8")
 
 
 def still_picture(mesh, points, starts: dict, view) -> bytes:
@@ -87,11 +92,11 @@ def text64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
 
 
-def page_data(skin, points, values: dict, starts: dict, view) -> dict:
+def page_data(surface, points, values: dict, starts: dict, view) -> dict:
     """Everything the page computes with, ready for JSON."""
-    nodes_mm, triangles = thinned(skin.nodes_mm, skin.triangles, MOST_NODES)
+    nodes_mm, triangles = thinned(surface.nodes_mm, surface.triangles, MOST_NODES)
     known = list(dict.fromkeys(tuple(np.flatnonzero(np.isfinite(start)).tolist()) for start in starts.values()))
-    whole = tuple(range(len(skin.points_mm)))
+    whole = tuple(range(len(surface.points_mm)))
     recording = any(one.ndim == 2 for one in values.values())
     patterns = known + [whole] * (recording and whole not in known)
     norm = heart_pictures.scale(starts.values())
@@ -100,8 +105,8 @@ def page_data(skin, points, values: dict, starts: dict, view) -> dict:
         ramps["voltage"] = ramp(heart_pictures.VOLTAGE, heart_pictures.VOLTAGE_MV, "mV", ("resting", "excited"))
     end = min(one.shape[1] for one in values.values()) - 1 if recording else int(np.ceil(norm.vmax)) + 10
     return dict(
-        **packed_surface(nodes_mm, triangles), names=points.name.tolist(), points_mm=skin.points_mm.round(6).tolist(),
-        patterns=[dict(known=pattern, weights=packed_weights(skin.points_mm[list(pattern)])) for pattern in patterns],
+        **packed_surface(nodes_mm, triangles), names=points.name.tolist(), points_mm=surface.points_mm.round(6).tolist(),
+        patterns=[dict(known=pattern, weights=packed_weights(surface.points_mm[list(pattern)])) for pattern in patterns],
         whole_pattern=patterns.index(whole) if recording else 0, ramps=ramps, line_ms=10, end_ms=end, grain_mv=GRAIN_MV,
         first_ms=float(np.nanmedian(list(starts.values())).round()) if recording else end,
         view=heart_pictures.direction(view),

@@ -1,5 +1,7 @@
 // The page around the heart: turning, zooming, time, the point under the pointer.
 (function () {
+const HELP = "Drag or arrow keys turn, wheel or + and \u2212 zoom, space plays, R resets; cut opens the walls. "
+  + "Point at a place to read it.";
 const PLAY_MS_PER_SECOND = 60;  // one millisecond of the heart for each frame of a usual screen
 const SIDES = [["LV lateral", "RV"], ["inferior", "anterior"]];  // what lies towards +x, -x, +y, -y
 const get = id => document.getElementById(id);
@@ -73,6 +75,8 @@ function layOut() {
     }
   });
   slider.max = end;
+  get("told").classList.toggle("tall", hasVoltage);
+  tell(-1);
   get("choice").style.display = hasVoltage ? "" : "none";
 }
 
@@ -130,10 +134,10 @@ function pointUnder(x, y) {  // the recording point nearest to the nearest visib
 
 function tell(point) {
   told = point;
-  const box = get("told");
-  box.replaceChildren();
-  if (point < 0) return;
-  const line = text => { const row = document.createElement("div"); row.textContent = text; box.append(row); };
+  const box = get("told"), words = document.createElement("div");
+  box.replaceChildren(words);
+  const line = text => { const row = document.createElement("div"); row.textContent = text; words.append(row); };
+  if (point < 0) { line(HELP); return; }
   line(data.names[point]);
   for (const panel of panels) {
     const time = panel.activation_ms[point], title = panel.title ? `${panel.title}: ` : "";
@@ -143,13 +147,14 @@ function tell(point) {
   if (hasVoltage) box.append(curves(point));
 }
 
-function curves(point) {  // the traces of all panels: first solid black, then dashed blue
+function curves(point) {  // the traces of all panels: the first solid, the others dashed
   const sheet = document.createElement("canvas"), pen = sheet.getContext("2d");
   sheet.width = 420; sheet.height = 160;
+  const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name);
   const y = mv => 160 * (1 - (mv + 100) / 160), x = ms => 420 * ms / end;
-  pen.strokeStyle = "#bbb"; pen.beginPath(); pen.moveTo(x(state.time), 0); pen.lineTo(x(state.time), 160); pen.stroke();
+  pen.strokeStyle = colour("--rule"); pen.beginPath(); pen.moveTo(x(state.time), 0); pen.lineTo(x(state.time), 160); pen.stroke();
   panels.forEach((panel, k) => {
-    pen.strokeStyle = ["#222", "#2a6fdb", "#c8553d"][k % 3]; pen.lineWidth = 3; pen.setLineDash(k ? [8, 5] : []);
+    pen.strokeStyle = colour(["--first", "--second", "--third"][k]); pen.lineWidth = 3; pen.setLineDash(k ? [8, 5] : []);
     pen.beginPath();
     for (let t = 0; t < panel.frames; t += 2) pen.lineTo(x(t), y(traceAt(panel, point, t)));
     pen.stroke();
@@ -172,12 +177,12 @@ function pointers() {
     held.set(event.pointerId, [event.clientX, event.clientY]);
     stage.setPointerCapture(event.pointerId);
     stage.classList.add("turning");
+    tell(-1);  // what was under the pointer turns away
   });
   stage.addEventListener("pointermove", event => {
     const before = held.get(event.pointerId);
     if (!before) {
       const box = stage.getBoundingClientRect();
-      get("told").className = event.clientX < box.left + box.width / 2 ? "right" : "left";  // out of the way
       tell(pointUnder(event.clientX - box.left, event.clientY - box.top));
       return;
     }
@@ -202,11 +207,18 @@ function zoomBy(factor) {
   later();
 }
 
+function reset() {
+  play(false); tell(-1);
+  Object.assign(state, first); get("cut").value = 0;
+  colourBar(); later();
+}
+
 function keys(event) {
   const turn = { ArrowLeft: [20, 0], ArrowRight: [-20, 0], ArrowUp: [0, 20], ArrowDown: [0, -20] }[event.key];
-  if (turn) turnBy(...turn);
+  if (turn) { tell(-1); turnBy(...turn); }
   else if (event.key === " ") play(!playing);
   else if (event.key === "+" || event.key === "-") zoomBy(event.key === "+" ? 1.2 : 1 / 1.2);
+  else if (event.key === "r" || event.key === "R") reset();
   else return;
   event.preventDefault();
 }
@@ -218,10 +230,8 @@ function controls() {
   slider.addEventListener("input", () => { play(false); state.time = Number(slider.value); later(); });
   get("colour").addEventListener("change", () => { state.colour = get("colour").value; colourBar(); later(); });
   get("cut").addEventListener("input", () => { state.cut = 1 - get("cut").value / 60; later(); });
-  get("reset").addEventListener("click", () => {
-    play(false); Object.assign(state, first); get("cut").value = 0; colourBar(); later();
-  });
-  new ResizeObserver(later).observe(stage);
+  get("reset").addEventListener("click", reset);
+  new ResizeObserver(draw).observe(stage);  // at once: a stretched heart would be a wrong one
 }
 
 layOut();

@@ -1,9 +1,11 @@
-"""Pictures of what leads are worth: bars with intervals, leads by class, pairs of leads, the best set of each size."""
+"""Pictures of the values of leads: bars with intervals, leads by class, pairs of leads, the best set of each size."""
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-FOR, AGAINST, SHADE = "#1b3a5c", "#c8553d", "RdBu"
+from cardiac_ml.plots import INK
+
+FOR, AGAINST, ERROR, SHADE = INK[0], INK[1], "#e0a030", "RdBu"
 
 
 def bars(names, mean, low=None, high=None, unit="", ax=None):
@@ -14,7 +16,7 @@ def bars(names, mean, low=None, high=None, unit="", ax=None):
     ax.barh(labels, mean, color=np.where(mean < 0, AGAINST, FOR))
     if low is not None:
         low, high = np.asarray(low)[order], np.asarray(high)[order]
-        ax.hlines(labels, low, high, color="black", linewidth=1.5)
+        ax.errorbar(mean, labels, xerr=[mean - low, high - mean], fmt="none", ecolor=ERROR, elinewidth=1.6, capsize=3)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_xlabel(unit)
     ax.spines[["top", "right"]].set_visible(False)
@@ -44,16 +46,16 @@ def pairs(matrix, names, unit="", ax=None):
     return lead_by_class(matrix, names, names, unit, ax)
 
 
-def by_count(worths, marked=None, unit="", ax=None):
+def by_count(values, marked=None, unit="", ax=None):
     """The best set of each size as a line, other sets as points.
 
-    ``worths`` is (n, best worth of each size from 0); ``marked`` maps a name to (number of leads, worth).
+    ``values`` is (n, best value of each size from 0); ``marked`` maps a name to (number of leads, value).
     """
     ax = ax or plt.subplots(figsize=(6, 3.4), layout="constrained")[1]
-    ax.plot(range(len(worths)), worths, "o-", color=FOR, label="best set of this size")
-    for name, (count, worth) in (marked or {}).items():
-        ax.plot(count, worth, "s", color=AGAINST)
-        ax.annotate(name, (count, worth), textcoords="offset points", xytext=(6, -11), fontsize=8, color=AGAINST)
+    ax.plot(range(len(values)), values, "o-", color=FOR, label="best set of this size")
+    for name, (count, value) in (marked or {}).items():
+        ax.plot(count, value, "s", color=AGAINST)
+        ax.annotate(name, (count, value), textcoords="offset points", xytext=(6, -11), fontsize=8, color=AGAINST)
     ax.set(xlabel="number of leads", ylabel=unit)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(loc="lower right", frameon=False)

@@ -1,171 +1,178 @@
 """Which leads matter? Exact Shapley values of a game whose players are leads (or groups of leads).
 
-A game says what every set of players is worth, more being better: an array ``worth`` of shape (..., 2**n), where bit k
-of the position says whether player k takes part. ``worth[..., 0]`` is what is known without any lead, ``worth[..., -1]``
-with all. The Shapley value of a player is what it adds when players come in one by one, averaged over all orders of
-arrival (L. S. Shapley, A value for n-person games, 1953). All sums are exact: eight leads make 256 sets, twelve 4096.
+A game gives every set of players (a coalition) a value, more being better: an array ``value`` of shape (..., 2**n),
+where bit k of the position says whether player k takes part. ``value[..., 0]`` is what is known without any lead,
+``value[..., -1]`` with all. The Shapley value of a player is what it adds when players come in one by one, averaged
+over all orders of arrival (L. S. Shapley, A value for n-person games, 1953). All sums are exact: eight leads make 256
+sets, twelve 4096.
 
-The functions are linear in ``worth``: values of the mean are means of the values, record by record.
+The functions are linear in ``value``: values of the mean are means of the values, record by record.
 """
-from contextlib import suppress
 from math import comb, factorial
 
 import numpy as np
+from scipy import stats
 
 from cardiac_ml.files import DataError
 
 
-def number_of_players(worth):
+def number_of_players(value):
     """n, from the 2**n sets."""
-    sets = np.shape(worth)[-1] if np.ndim(worth) else 0
+    sets = np.shape(value)[-1] if np.ndim(value) else 0
     if sets < 2 or sets & (sets - 1):
-        raise DataError(f"A game of n players has 2**n sets along its last axis; found shape {np.shape(worth)}.")
+        raise DataError(f"A game of n players has 2**n sets along its last axis; found shape {np.shape(value)}.")
     return sets.bit_length() - 1
 
 
-def members(players):
+def coalitions(players):
     """(2**n, n) True where the player takes part in the set of that position."""
     return (np.arange(2 ** players)[:, None] >> np.arange(players)) & 1 == 1
 
 
 def position(chosen):
-    """Where a set stands: the players' numbers -> its place along the last axis of ``worth``."""
+    """Where a set stands: the players' numbers -> its place along the last axis of ``value``."""
     return sum(1 << int(player) for player in set(chosen))
 
 
-def shapley(worth):
-    """Exact Shapley values: (..., 2**n) -> (..., n). They add up to ``worth[..., -1] - worth[..., 0]``."""
-    worth, n = np.asarray(worth, dtype=float), number_of_players(worth)
-    inside = members(n)
+def shapley(value):
+    """Exact Shapley values: (..., 2**n) -> (..., n). They add up to ``value[..., -1] - value[..., 0]``."""
+    value, n = np.asarray(value, dtype=float), number_of_players(value)
+    inside = coalitions(n)
     size = inside.sum(axis=1)
     orders = np.array([factorial(k) * factorial(n - k - 1) / factorial(n) for k in range(n)])
     weight = np.empty((2 ** n, n))  # of each set in each player's value: with it, or without it
     for player in range(n):
         weight[:, player] = np.where(inside[:, player], orders[size - 1], -orders[np.minimum(size, n - 1)])
-    return worth @ weight
+    return value @ weight
 
 
-def interactions(worth):
+def interactions(value):
     """What two players add together beyond what each adds alone, averaged likewise: (..., 2**n) -> (..., n, n).
 
     Positive: they complement each other. Negative: one stands in for the other. The diagonal is 0. (The Shapley
     interaction index: M. Grabisch and M. Roubens, International Journal of Game Theory 28:547, 1999.)
     """
-    worth, n = np.asarray(worth, dtype=float), number_of_players(worth)
-    result = np.zeros((*worth.shape[:-1], n, n))
-    inside = members(n)
+    value, n = np.asarray(value, dtype=float), number_of_players(value)
+    result = np.zeros((*value.shape[:-1], n, n))
+    inside = coalitions(n)
     for a in range(n):
         for b in range(a + 1, n):
             without = np.flatnonzero(~inside[:, a] & ~inside[:, b])
             size = inside[without].sum(axis=1)
             weight = np.array([1 / ((n - 1) * comb(n - 2, k)) for k in size])
-            both, first, second = (worth[..., without | bits] for bits in (1 << a | 1 << b, 1 << a, 1 << b))
-            result[..., a, b] = result[..., b, a] = (both - first - second + worth[..., without]) @ weight
+            both, first, second = (value[..., without | bits] for bits in (1 << a | 1 << b, 1 << a, 1 << b))
+            result[..., a, b] = result[..., b, a] = (both - first - second + value[..., without]) @ weight
     return result
 
 
-def grouped(worth, groups):
+def grouped(value, groups):
     """The game whose players are groups of players: ``groups`` holds lists of numbers, each player in one of them."""
-    n = number_of_players(worth)
+    n = number_of_players(value)
     flat = sorted(player for group in groups for player in group)
     if flat != list(range(n)):
         raise DataError(f"Each of the {n} players belongs to one group; these groups hold {flat}.")
-    chosen = members(len(groups)) @ np.array([position(group) for group in groups])
-    return np.asarray(worth)[..., chosen]
+    chosen = coalitions(len(groups)) @ np.array([position(group) for group in groups])
+    return np.asarray(value)[..., chosen]
 
 
-def best_sets(worth):
-    """The best set of every size: a list of (players' numbers, worth), for 0 .. n players. ``worth`` is (2**n,)."""
-    worth, n = np.asarray(worth, dtype=float), number_of_players(worth)
-    if not np.isfinite(worth).all():
-        unknown = np.count_nonzero(~np.isfinite(worth))
-        raise DataError(f"The worth of {unknown} sets is NaN or infinite; the best cannot be told.")
-    inside = members(n)
+def best_sets(value):
+    """The best set of every size: a list of (players' numbers, value), for 0 .. n players. ``value`` is (2**n,)."""
+    value, n = np.asarray(value, dtype=float), number_of_players(value)
+    if not np.isfinite(value).all():
+        unknown = np.count_nonzero(~np.isfinite(value))
+        raise DataError(f"The value of {unknown} sets is NaN or infinite; the best cannot be told.")
+    inside = coalitions(n)
     best = []
     for size in range(n + 1):
         sets = np.flatnonzero(inside.sum(axis=1) == size)
-        winner = sets[worth[sets].argmax()]
-        best.append((np.flatnonzero(inside[winner]).tolist(), float(worth[winner])))
+        winner = sets[value[sets].argmax()]
+        best.append((np.flatnonzero(inside[winner]).tolist(), float(value[winner])))
     return best
 
 
-def sampled(worth, orders, seed=0):
+def sampled(value, orders, seed=0):
     """What each player added in random orders of arrival: (2**n,) -> (orders, n). Their mean estimates ``shapley``.
 
     This is how it is done where the sets are too many to look at all; the error falls with the root of ``orders``.
     """
-    worth, n = np.asarray(worth, dtype=float), number_of_players(worth)
+    value, n = np.asarray(value, dtype=float), number_of_players(value)
     arrival = np.argsort(np.random.default_rng(seed).random((orders, n)), axis=1)
     present = np.cumsum(1 << arrival, axis=1)
-    gains = np.diff(worth[np.concatenate([np.zeros((orders, 1), int), present], axis=1)], axis=1)
+    gains = np.diff(value[np.concatenate([np.zeros((orders, 1), int), present], axis=1)], axis=1)
     added = np.empty((orders, n))
     np.put_along_axis(added, arrival, gains, axis=1)
     return added
 
 
-# ---- uncertainty ----
+# ---- uncertainty: what would other patients have given? ----
 
-def redrawn(patients, draws, seed=0):
-    """How often each record counts when patients are drawn with replacement: (draws, records) of whole numbers."""
+def half_width(influence, patients, level=0.9):
+    """Half the interval of a result to which each record contributes ``influence`` (records, n): (n,), over patients.
+
+    Records of one patient are no independent witnesses, so their influences are added up before they are squared.
+    """
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return times[:, owner]
+    if len(names) < 2:
+        return np.full(influence.shape[1], np.nan)  # one patient alone says nothing about others
+    sums = np.zeros((len(names), influence.shape[1]))
+    np.add.at(sums, owner, influence)
+    return stats.t.ppf((1 + level) / 2, len(names) - 1) * np.sqrt((sums ** 2).sum(axis=0) * len(names) / (len(names) - 1))
 
 
-def mean_values(worth, patients, draws=500, level=0.9, seed=0):
+def mean_values(value, patients, level=0.9):
     """Shapley values of a population, with intervals over patients: (n,) mean, (n,) from, (n,) to.
 
-    ``worth`` is (records, 2**n), or (seeds, records, 2**n): then each draw also takes one of the trained networks.
+    ``value`` is (records, 2**n), or (networks, records, 2**n): then the interval also holds another training.
     """
-    values = shapley(worth)
+    values = shapley(value)
     values = values[None] if values.ndim == 2 else values
     if values.ndim != 3 or values.shape[1] != len(patients):
-        raise DataError(f"worth is (records, sets) or (seeds, records, sets) for {len(patients)} records; found "
-                        f"{np.shape(worth)}.")
-    counts = redrawn(patients, draws, seed)
-    network = np.random.default_rng([seed, 1]).integers(len(values), size=draws)
-    means = np.stack([count @ values[k] / count.sum() for count, k in zip(counts, network)])
-    return values.mean(axis=(0, 1)), *_interval(means, level)
+        raise DataError(f"value is (records, sets) or (networks, records, sets) for {len(patients)} records; found "
+                        f"{np.shape(value)}.")
+    mean = values.mean(axis=(0, 1))
+    half = half_width((values.mean(axis=0) - mean) / len(patients), patients, level)
+    if len(values) > 1:
+        half = np.hypot(half, stats.norm.ppf((1 + level) / 2) * values.mean(axis=1).std(axis=0, ddof=1))
+    return mean, mean - half, mean + half
 
 
-def score_values(score, patients, networks=1, draws=200, level=0.9, seed=0):
-    """The same for a score that is no mean over records, such as an AUROC: (n,) mean, (n,) from, (n,) to.
+def auroc_values(positive, score, patients, level=0.9):
+    """Shapley values of the AUROC: positive (records,), score (2**n, records) -> (n,) value, (n,) from, (n,) to.
 
-    ``score`` is a function (rows, network) -> worth (2**n,) of these records, a record drawn twice being there twice,
-    in the answers of the network of that number. Draws without a score (no record of the class) are left out.
+    The interval is DeLong's for patients with several records (N. A. Obuchowski, Biometrics 53:567, 1997): a record's
+    influence on the area of each set, passed through the linear map from sets to players.
     """
-    everyone = np.arange(len(patients))
-    mean = np.mean([shapley(score(everyone, number)) for number in range(networks)], axis=0)
-    network = np.random.default_rng([seed, 1]).integers(networks, size=draws)
-    drawn = []
-    for count, number in zip(redrawn(patients, draws, seed), network):
-        with suppress(DataError):
-            drawn.append(shapley(score(np.repeat(everyone, count), number)))
-    if len(drawn) < draws / 2:
-        raise DataError(f"Only {len(drawn)} of {draws} draws of patients have a score: the class has too few patients "
-                        "for an interval. Choose a more frequent one, or take more patients.")
-    return mean, *_interval(drawn, level)
+    area, influence = auroc_influence(positive, score)
+    value, half = shapley(area), half_width(shapley(influence.T), patients, level)
+    return value, value - half, value + half
 
 
-def _interval(drawn, level):
-    return np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-
-
-# ---- scores that a set of leads can be worth ----
+# ---- scores that can be the value of a set of leads ----
 
 def log_likelihood(label, probability):
-    """What one record's answer is worth: log of its class's probability. (..., records, classes) -> (..., records)."""
+    """The value of one record's answer: log of its class's probability. (..., records, classes) -> (..., records)."""
     chosen = np.take_along_axis(probability, np.broadcast_to(label[:, None], probability.shape[:-1] + (1,)), axis=-1)
     return np.log(np.maximum(chosen[..., 0], 1e-12))
 
 
 def auroc_of_sets(positive, score):
     """Area under the ROC curve of every set: (records,) of True or False, (sets, records) -> (sets,). Ties are half."""
-    from scipy.stats import rankdata
-    positive = np.asarray(positive, dtype=bool)
+    return auroc_influence(positive, score)[0]
+
+
+def auroc_influence(positive, score):
+    """The areas (sets,), and how much each record moves them: (sets, records), which add up to 0 for each set.
+
+    A record's share is how often it is on the right side of those of the other kind (E. R. DeLong, D. M. DeLong and
+    D. L. Clarke-Pearson, Biometrics 44:837, 1988).
+    """
+    positive, score = np.asarray(positive, dtype=bool), np.asarray(score)
     yes, no = positive.sum(), (~positive).sum()
     if not (yes and no):
         raise DataError(f"An AUROC needs records with and without the class; here {yes} have it and {no} have not.")
-    ranks = rankdata(score, axis=-1)
-    return (ranks[..., positive].sum(axis=-1) - yes * (yes + 1) / 2) / (yes * no)
+    won = stats.rankdata(score, axis=-1)
+    for kind, others, sign in ((positive, no, 1), (~positive, yes, -1)):
+        own = won[..., kind] - stats.rankdata(score[..., kind], axis=-1)  # how many of the other kind lie below
+        won[..., kind] = own / others if sign > 0 else 1 - own / others
+    area = won[..., positive].mean(axis=-1)
+    return area, (won - area[..., None]) / np.where(positive, yes, no)

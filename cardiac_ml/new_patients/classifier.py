@@ -1,33 +1,34 @@
 """Heartbeats of new patients (task 2): learn from raw MIT-BIH records, and score whole records never seen.
 
-    python -m cardiac_ml results --task 2 --split patients --records FOLDER [--test-records FOLDER]
+    python -m tools.results --task 2 --split patients --records FOLDER [--test-records FOLDER]
 
-Each beat is compared with its own patient's other beats (``beat_features``), boosted trees tell the classes, and
-fusion beats are made for every training patient by adding up one normal and one ventricular beat: the real ones nearly
-all come from one record. No label of a patient who is tested is used, but their unlabelled record as a whole is, and
-where the R peaks are is taken from the annotations, as in the literature.
+Each beat is compared with its own patient's other beats (``beat_features``). Boosted trees tell the classes; others,
+that see time and P wave only, tell early beats from normal ones. What the training patients lack is made of their own
+beats (``synthetic``). No label of a patient who is tested is used, but their unlabelled record as a whole is, and where
+the R peaks are is taken from the annotations, as in the literature.
 """
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.new_patients.features import AFTER_MS, BEFORE_MS, beat_features
 from cardiac_ml.files import DataError
-from cardiac_ml.heartbeats import DS1, DS2, MITBIH_CLASSES, PACED, SAME_PERSON, Heartbeats, patient_folds
+from cardiac_ml.heartbeats import DS1, DS2, MITBIH_CLASSES, PACED, SAME_PERSON, patient_folds
+from cardiac_ml.new_patients.features import AFTER_MS, BEFORE_MS, TIMING, beat_features, three_beats
 from cardiac_ml.new_patients.records import RecordBeats, find_records, load_records
+from cardiac_ml.new_patients.synthetic import (EARLY, FUSION, NORMAL, VENTRICULAR, retimed_records,
+                                               synthetic_fusions)
 
 CLASSES = MITBIH_CLASSES[:4]  # class Q, paced or unclassifiable, is neither learned nor scored
-NORMAL, VENTRICULAR, FUSION = 0, 2, 3
 FOLDS = 7
-MOST = 300  # beats of one class of one patient to learn from: more of the same teach little
-MADE = 60  # fusion beats made for a patient, in at most every 25th beat, so that the record stays what it was
-TREES = dict(max_iter=100, learning_rate=0.08, max_leaf_nodes=8, min_samples_leaf=30, l2_regularization=5.0,
-             max_features=0.25, early_stopping=False)
+MOST = 300  # beats of one class of one record to learn from: more of the same teach little
+CLASS_TREES = dict(max_iter=70, learning_rate=0.11, max_leaf_nodes=8, min_samples_leaf=30, l2_regularization=5.0,
+                   max_features=0.25)
+TIMING_TREES = dict(max_iter=80, learning_rate=0.08, max_leaf_nodes=6, min_samples_leaf=40, l2_regularization=5.0,
+                    max_features=0.3)
 FUSION_ODDS = 0.5  # far more fusion beats are learned from than there are, so fewer are believed
 FUSION_BURDEN = 0.1  # share of ventricular beats in a record from which on fusion beats are believed in full
 
@@ -35,11 +36,18 @@ FUSION_BURDEN = 0.1  # share of ventricular beats in a record from which on fusi
 class BeatTable(NamedTuple):
     """Features of all beats of some records: those of class Q are in it, for the record's sake, but never scored."""
     features: np.ndarray  # (rows, features) float32, NaN where unknown
+    timing: np.ndarray  # (rows, fewer features): those of them that time and P wave give
     label: np.ndarray  # (rows,) position in MITBIH_CLASSES
     patient: np.ndarray  # (rows,)
+    record: np.ndarray  # (rows,) a patient's own record, or one made of it
+    beats: np.ndarray  # (rows, 6 * samples): two channels of the beat before, the beat and the beat after
 
     def rows(self, chosen) -> "BeatTable":
         return BeatTable(*(array[chosen] for array in self))
+
+
+def joined_tables(*tables: BeatTable) -> BeatTable:
+    return BeatTable(*(np.concatenate(arrays) for arrays in zip(*tables)))
 
 
 # ---- records ----
@@ -88,114 +96,98 @@ def load_patients(folder: str | Path, names: Sequence[str]) -> RecordBeats:
 
 
 def beat_table(ds: RecordBeats) -> BeatTable:
-    return BeatTable(beat_features(ds).to_numpy(), ds.label, ds.table["patient"].to_numpy())
+    features = beat_features(ds)
+    timing = features[[name for name in features if name.startswith(TIMING)]]
+    return BeatTable(features.to_numpy(), timing.to_numpy(), ds.label, ds.table["patient"].to_numpy(),
+                     ds.table["record"].to_numpy().astype(str), three_beats(ds))
 
 
-# ---- fusion beats ----
+def synthetic_table(ds: RecordBeats, seed: int = 0) -> BeatTable:
+    """What the patients of ``ds`` lack, made of their own beats: fusion beats, and records in other rhythms.
 
-def made_fusions(ds: RecordBeats, seed: int = 0) -> BeatTable:
-    """Fusion beats of patients with five ventricular beats or more, each in the place of a normal one.
-
-    In a fusion beat two fronts share the ventricles, so its QRS lies between those of a normal and of a ventricular
-    beat, while P wave and rhythm are those of the normal one. This uses labels: only for patients to learn from.
+    This uses labels: only for patients to learn from.
     """
-    rng = np.random.default_rng(seed)
-    normal, ventricular = [np.empty(0, int)], [np.empty(0, int)]
-    for rows in ds.table.groupby("record", sort=False).indices.values():
-        here, others = rows[ds.label[rows] == NORMAL], rows[ds.label[rows] == VENTRICULAR]
-        if len(others) >= 5:
-            normal.append(rng.permutation(here)[:min(MADE, len(rows) // 25)])
-            ventricular.append(rng.choice(others, len(normal[-1])))
-    normal, ventricular = np.concatenate(normal), np.concatenate(ventricular)
-    if not len(normal):
-        return BeatTable(np.empty((0, 0), np.float32), normal, normal)
-    window_mv = ds.window_mv.copy()
-    window_mv[normal] = mixed(ds.window_mv[normal], ds.window_mv[ventricular], ds.window_time_ms, rng)
-    features = beat_features(replace(ds, window_mv=window_mv)).to_numpy()[normal]
-    return BeatTable(features, np.full(len(normal), FUSION), ds.table["patient"].to_numpy()[normal])
-
-
-def mixed(normal_mv: np.ndarray, ventricular_mv: np.ndarray, time_ms: np.ndarray,
-          rng: np.random.Generator) -> np.ndarray:
-    """Normal beats (rows, channels, samples) with a quarter to three quarters of a ventricular one from the QRS on."""
-    share = rng.uniform(0.25, 0.75, len(normal_mv))[:, None, None] * np.clip((time_ms + 130) / 60, 0, 1)
-    most = round(22 / (time_ms[1] - time_ms[0]))  # the two fronts start up to 22 ms apart
-    columns = np.arange(len(time_ms)) + rng.integers(-most, most + 1, (len(normal_mv), 1))
-    columns = np.clip(columns, 0, len(time_ms) - 1)[:, None]
-    moved = np.take_along_axis(ventricular_mv, np.broadcast_to(columns, normal_mv.shape), axis=2)
-    level, other_level = (np.median(x, axis=2, keepdims=True) for x in (normal_mv, moved))
-    return (level + (normal_mv - level) * (1 - share) + (moved - other_level) * share).astype(np.float32)
+    fusions, made = synthetic_fusions(ds, seed)
+    return joined_tables(beat_table(fusions).rows(made), beat_table(retimed_records(ds, seed)))
 
 
 # ---- learning ----
 
-def fit_trees(table: BeatTable, fusions: BeatTable, seed: int = 0):
-    """Boosted trees for the four classes; ``fusions`` of patients who are not in ``table`` are left out."""
+class Trees(NamedTuple):
+    """Two boosted models of scikit-learn."""
+    classes: object  # the four classes, by all features
+    timing: object  # N or S, by time and P wave alone
+
+
+def fit_trees(train: BeatTable, synthetic: BeatTable, seed: int = 0) -> Trees:
+    """Boosted trees; synthetic beats of patients who are not in ``train`` are left out.
+
+    Time is learned apart from shape: with few patients, trees learn what their S beats look like, not that they come
+    early. The fusion beats teach the first, the retimed records the second.
+    """
+    synthetic = synthetic.rows(np.isin(synthetic.patient, train.patient))
+    train = train.rows(thinned(train.label, train.record, seed=seed))
+    everything = joined_tables(train, synthetic.rows(synthetic.label == FUSION))
+    if len(np.unique(everything.label)) < 2:
+        found = ", ".join(CLASSES[c] for c in np.unique(everything.label)) or "none"
+        raise DataError(f"The training records have beats of too few of the classes N, S, V, F: {found}. Add records.")
+    own, made = (table.rows(table.label <= EARLY) for table in (train, synthetic))
+    weight = np.concatenate([row_weights(table.label, table.record) / max(len(table.label), 1)
+                             for table in (own, made)])  # real and synthetic beats count the same
+    timing = joined_tables(own, made)
+    classes = _boosted(everything.features, everything.label, row_weights(everything.label, everything.record),
+                       CLASS_TREES, seed)
+    return Trees(classes, _boosted(timing.timing, timing.label, weight * len(timing.label) / 2, TIMING_TREES, seed))
+
+
+def _boosted(features, label, weight, settings, seed):
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    own = fusions.rows(np.isin(fusions.patient, table.patient))
-    part = table.rows(thinned(table.label, table.patient, seed=seed))
-    if len(own.label):
-        part = BeatTable(*(np.concatenate(pair) for pair in zip(part, own)))
-    if len(np.unique(part.label)) < 2:
-        found = ", ".join(CLASSES[c] for c in np.unique(part.label)) or "none"
-        raise DataError(f"The training records have beats of too few of the classes N, S, V, F: {found}. Add records.")
-    features = np.where(np.isnan(part.features).all(axis=0), 0, part.features)  # trees refuse a column of nothing
-    weight = row_weights(part.label, part.patient)
-    return HistGradientBoostingClassifier(**TREES, random_state=seed).fit(features, part.label, weight)
+    features = np.where(np.isnan(features).all(axis=0), 0, features)  # trees refuse a column of nothing
+    return HistGradientBoostingClassifier(**settings, early_stopping=False, random_state=seed).fit(
+        features, label, weight)
 
 
-def thinned(label: np.ndarray, patient: np.ndarray, most: int = MOST, seed: int = 0) -> np.ndarray:
-    """Rows to learn from: at most so many of each class of each patient, drawn at random; none of class Q."""
+def thinned(label: np.ndarray, record: np.ndarray, most: int = MOST, seed: int = 0) -> np.ndarray:
+    """Rows to learn from: at most so many of each class of each record, drawn at random; none of class Q."""
     shuffled = np.random.default_rng(seed).permutation(np.flatnonzero(label < len(CLASSES)))
-    table = pd.DataFrame({"label": label[shuffled], "patient": patient[shuffled]})
-    return np.sort(shuffled[table.groupby(["label", "patient"]).cumcount().to_numpy() < most])
+    table = pd.DataFrame({"label": label[shuffled], "record": record[shuffled]})
+    return np.sort(shuffled[table.groupby(["label", "record"]).cumcount().to_numpy() < most])
 
 
-def row_weights(label: np.ndarray, patient: np.ndarray) -> np.ndarray:
-    """Weights that make rare classes, and in a class the patients with few beats of it, count half way to the same."""
-    table = pd.DataFrame({"label": label, "patient": patient})
-    beats = table.groupby(["label", "patient"])["label"].transform("size")
+def row_weights(label: np.ndarray, record: np.ndarray) -> np.ndarray:
+    """Weights that make rare classes, and in a class the records with few beats of it, count half way to the same."""
+    table = pd.DataFrame({"label": label, "record": record})
+    beats = table.groupby(["label", "record"])["label"].transform("size")
     share = 1 / np.sqrt(beats)
     share /= share.groupby(table["label"]).transform("sum")  # of its class, adding up to one
     weight = share * np.sqrt(table.groupby("label")["label"].transform("size"))
-    return (weight / weight.mean()).to_numpy()
+    return np.array(weight / weight.mean())
 
 
-def predict_trees(model, table: BeatTable) -> np.ndarray:
+def predict_trees(model: Trees, table: BeatTable) -> np.ndarray:
     """Probabilities of the classes, (rows, 4), of all beats of whole records.
 
-    A fusion beat takes a ventricular focus: the fewer beats of a record look ventricular, the less one is believed.
+    How likely N and S are together, the trees of all classes say; which of the two, those of time and P wave. A fusion
+    beat takes a ventricular focus: the fewer beats of a record look ventricular, the less one is believed.
     """
     probability = np.zeros((len(table.label), len(CLASSES)))
-    probability[:, model.classes_] = model.predict_proba(table.features)
-    burden = pd.Series(probability[:, VENTRICULAR]).groupby(table.patient).transform("mean").to_numpy()
+    probability[:, model.classes.classes_] = model.classes.predict_proba(table.features)
+    burden = pd.Series(probability[:, VENTRICULAR]).groupby(table.record).transform("mean").to_numpy()
     probability[:, FUSION] *= FUSION_ODDS * np.clip(burden / FUSION_BURDEN, 0, 1)
+    early = model.timing.predict_proba(table.timing)[:, list(model.timing.classes_).index(EARLY)]
+    both = probability[:, NORMAL] + probability[:, EARLY]
+    probability[:, NORMAL], probability[:, EARLY] = both * (1 - early), both * early
     return probability / probability.sum(axis=1, keepdims=True)
-
-
-# ---- the network on Kaggle's rows, to compare with ----
-
-def plain_network(train: Heartbeats, test: Heartbeats, seed: int = 0, epochs: int = 6) -> np.ndarray:
-    """Probabilities (rows, 4) of the network of task 2, which sees a beat as Kaggle's files have it and no more."""
-    from cardiac_ml import recipes
-
-    chosen = thinned(train.label, train.table["patient"].to_numpy(), MOST // 2, seed)  # small: to compare with
-    fitted = recipes.heartbeat_recipe(replace(train[chosen], classes=CLASSES), seed=seed, epochs=epochs, progress=False)
-    return recipes.heartbeat_probabilities(fitted.model, test.beats)
 
 
 # ---- new patients ----
 
-def cross_validated(ds: RecordBeats, predict, seed: int = 0) -> np.ndarray:
-    """Probabilities (rows, 4) of all beats of ``ds``, by ``predict(train rows, test rows)`` of others."""
-    scored = np.flatnonzero(ds.label < len(CLASSES))
-    patient = ds.table["patient"].to_numpy()
-    persons = ds.table["patient"].iloc[scored].replace(SAME_PERSON).nunique()
+def folds_of_patients(ds: RecordBeats, seed: int = 0) -> list[np.ndarray]:
+    """The patients of each fold, who are tested on together; two records of one person are never apart."""
+    scored = ds[ds.label < len(CLASSES)]
+    persons = scored.table["patient"].replace(SAME_PERSON).nunique()
     if persons < 2:
         raise DataError(f"{ds.source}: beats of one person only. Cross-validation over patients needs two or more.")
-    probability = np.zeros((len(ds), len(CLASSES)))
-    for _, _, rows in patient_folds(ds[scored], min(FOLDS, persons), seed):
-        held_out = np.isin(patient, patient[scored[rows]])
-        probability[held_out] = predict(np.flatnonzero(~held_out), np.flatnonzero(held_out))
-    return probability
+    patient = scored.table["patient"].to_numpy()
+    return [np.unique(patient[rows]) for *_, rows in patient_folds(scored, min(FOLDS, persons), seed)]

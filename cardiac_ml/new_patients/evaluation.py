@@ -1,7 +1,8 @@
-"""The report on new patients: ``python -m cardiac_ml results --task 2 --split patients --records FOLDER``.
+"""The report on new patients: ``python -m tools.results --task 2 --split patients --records FOLDER``.
 
 Without test records it is a cross-validation over the whole records of the folder; with them it learns from the folder
-and scores the test records.
+and scores the test records. Either way the models are also tried on records in other rhythms (``retimed_records``),
+made of the patients whom they were not trained on.
 """
 import sys
 import time
@@ -10,111 +11,148 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml import metrics
-from cardiac_ml.new_patients import classifier as patients
 from cardiac_ml.files import DataError, atomic_write
-from cardiac_ml.new_patients.classifier import CLASSES
+from cardiac_ml.new_patients import classifier as patients
+from cardiac_ml.new_patients.classifier import CLASSES, EARLY
+from cardiac_ml.new_patients.network import fit_network, predict_network
+from cardiac_ml.new_patients.synthetic import RHYTHMS, retimed_records
 
-NETWORK = "plain network, Kaggle's rows"
-TREES = "beats compared with the patient's own, made fusion beats, boosted trees"
+NETWORK, TREES = "1-D network, three beats and their times", "boosted trees, time apart from shape"
+STRESS_SEED = 1000  # of the records that the models are tried on: those to learn from have the seeds 0, 1, 2
 
 
-def main(options):
-    """Make the report, print it, and write it to ``options.out`` if that is given."""
-    if options.records is None:
+def main(records, test_records=None, seeds: int = 3, out=None):
+    """Make the report, print it, and write it to ``out`` if that is given."""
+    if records is None:
         raise DataError("--split patients needs --records FOLDER: raw MIT-BIH records (.hea, .dat, .atr).")
-    if options.seeds < 1:
-        raise DataError(f"--seeds is {options.seeds}, expected 1 or more.")
-    text = report(options.records, options.test_records, range(options.seeds))
+    if seeds < 1:
+        raise DataError(f"--seeds is {seeds}, expected 1 or more.")
+    text = report(records, test_records, seeds)
     print(text)
-    if options.out is not None:
-        with atomic_write(options.out, "w") as file:
+    if out is not None:
+        with atomic_write(out, "w") as file:
             file.write(text)
 
 
-def report(folder, test_folder=None, seeds=range(3), network_seeds=range(1)) -> str:
-    """Scores of the plain network and of the trees on new patients, as Markdown."""
+def report(folder, test_folder=None, seeds: int = 3) -> str:
+    """Scores of the network (one seed) and of the trees on new patients, as Markdown."""
     names = patients.training_names(folder)
     others = [] if test_folder is None else patients.test_names(test_folder, names)
     ds = patients.load_patients(folder, names)
-    test = patients.load_patients(test_folder, others) if others else ds
-    table = patients.beat_table(ds)
-    test_table = patients.beat_table(test) if others else table
-    scored = np.flatnonzero(test.label < len(CLASSES))
-    truth, patient = test.label[scored], test_table.patient[scored]
-    if not len(truth):
-        raise DataError(f"{test.source} has no beat of the classes {', '.join(CLASSES)}: there is nothing to score.")
-
-    def trees(seed):
-        fusions = patients.made_fusions(ds, seed)
-
-        def predict(kept, held_out):
-            model = patients.fit_trees(table.rows(kept), fusions, seed)
-            return patients.predict_trees(model, test_table.rows(held_out))
-        return predict
-
-    def network(seed):
-        return lambda kept, held_out: patients.plain_network(ds[kept], test[held_out], seed)
-
-    def answers(method, seed):
-        predict = method(seed)
-        whole = (predict(np.arange(len(ds)), np.arange(len(test))) if others
-                 else patients.cross_validated(ds, predict, seed))
-        print(f"seed {seed}: macro-F1 {metrics.macro_f1(truth, whole[scored]):.3f}", file=sys.stderr, flush=True)
-        return whole[scored]
-
+    train = test = patients.beat_table(ds)
+    synthetic = [patients.synthetic_table(ds, seed) for seed in range(seeds)]
+    if others:
+        ds = patients.load_patients(test_folder, others)
+        test = patients.beat_table(ds)
+    scored = test.label < len(CLASSES)
+    if not scored.any():
+        raise DataError(f"{ds.source} has no beat of the classes {', '.join(CLASSES)}: there is nothing to score.")
+    stress = patients.beat_table(retimed_records(ds, STRESS_SEED))
     found = {}
-    for title, method, runs in ((NETWORK, network, network_seeds), (TREES, trees, seeds)):
-        start = time.perf_counter()
-        found[title] = [answers(method, seed) for seed in runs], (time.perf_counter() - start) / len(runs)
+    for title, runs, fit, predict in ((NETWORK, 1, fit_network, predict_network),
+                                      (TREES, seeds, patients.fit_trees, patients.predict_trees)):
+        start, answers = time.perf_counter(), []
+        for seed in range(runs):
+            folds = [np.unique(test.patient)] if others else patients.folds_of_patients(ds, seed)
+            answers.append(held_out_answers(fit, predict, train, synthetic[seed], (test, stress), folds, seed))
+            score = metrics.macro_f1(test.label[scored], answers[-1][0][scored])
+            print(f"{title}, seed {seed}: macro-F1 {score:.3f}", file=sys.stderr, flush=True)
+        found[title] = [[whole[scored] for whole, _ in answers],
+                        [made for _, made in answers], (time.perf_counter() - start) / runs]
     how = (f"Learned from {len(names)} records, tested on {len(others)} others: {', '.join(others)}." if others else
            f"Cross-validation over {len(names)} whole records, predictions of all folds pooled: {', '.join(names)}.")
-    return as_markdown(how, truth, patient, found)
+    return as_markdown(how, test.rows(scored), stress, found)
 
 
-def as_markdown(how, truth, patient, found) -> str:
-    """The report: ``found`` is model -> (probabilities of each seed, seconds a seed)."""
+def held_out_answers(fit, predict, train, synthetic, tables, folds, seed) -> list[np.ndarray]:
+    """Probabilities (rows, 4) for each of the tables, its patients by a model that has not seen them."""
+    answers = [np.zeros((len(table.label), len(CLASSES))) for table in tables]
+    for held_out in folds:
+        model = fit(train.rows(~np.isin(train.patient, held_out)), synthetic, seed)
+        for table, answer in zip(tables, answers):
+            rows = np.isin(table.patient, held_out)
+            answer[rows] = predict(model, table.rows(rows))
+    return answers
+
+
+# ---- the report as text ----
+
+def as_markdown(how, test, stress, found) -> str:
+    """The report: ``found`` is model -> (probabilities of each seed, those on the stress records, seconds a seed)."""
+    head = [["model", "macro-F1", "seeds", "90 % interval over patients", "accuracy", "seconds a seed"]]
+    for title, (answers, _, seconds) in found.items():
+        pooled = intervals({"f1": metrics.macro_f1}, test, answers)["f1"]
+        f1, right = (_mean_and_spread(score, test.label, answers) for score in (metrics.macro_f1, metrics.accuracy))
+        head.append([title, f1, str(len(answers)), f"{pooled.low:.3f} to {pooled.high:.3f}", right, f"{seconds:.0f}"])
     lines = ["# New patients: MIT-BIH, classes N, S, V, F", "", how,
              "Paced records and beats of class Q are left out. R peaks are those of the annotations. A tested "
-             "patient's record is used whole, without its labels.", "", concentration(truth, patient), "",
-             "| model | macro-F1 | seeds | 90 % interval over patients | accuracy | seconds a seed |",
-             "|" + " --- |" * 6]
-    for title, (answers, seconds) in found.items():
-        low, high = pooled_interval(truth, patient, answers)
-        f1, right = (_mean_and_spread(score, truth, answers) for score in (metrics.macro_f1, metrics.accuracy))
-        lines.append(f"| {title} | {f1} | {len(answers)} | {low:.3f} to {high:.3f} | {right} | {seconds:.0f} |")
-    for title, (answers, _) in found.items():
-        lines += ["", f"## {title[0].upper()}{title[1:]}", "", *class_lines(truth, answers)]
+             "patient's record is used whole, without its labels.", "", concentration(test), "", *table_lines(head)]
+    for title, (answers, _, _) in found.items():
+        lines += ["", f"## {title[0].upper()}{title[1:]}", "", *class_lines(test, answers)]
+    lines += ["", "## Stress: the same patients in other rhythms", "", "Their own normal beats at other times, with "
+              "another P wave where they come early. Share of the beats that were called right.", "",
+              *stress_lines(stress, {title: made for title, (_, made, _) in found.items()})]
     return "\n".join(lines) + "\n"
 
 
-def concentration(truth, patient) -> str:
+def table_lines(rows) -> list[str]:
+    """A Markdown table; the first row is its head."""
+    return ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
+
+
+def concentration(test) -> str:
     """How much of each class comes from one patient: the fewer patients, the less the score of a class says."""
     parts = []
     for number, name in enumerate(CLASSES):
-        beats = pd.Series(patient[truth == number]).value_counts()
+        beats = pd.Series(test.patient[test.label == number]).value_counts()
         parts.append(f"{name} {beats.sum()} beats" + (
             f" of {len(beats)} patients ({100 * beats.iloc[0] / beats.sum():.0f} % of record {beats.index[0]})"
             if len(beats) else ""))
     return "Beats: " + "; ".join(parts) + "."
 
 
-def pooled_interval(truth, patient, answers):
-    """Bootstrap over patients of macro-F1, the predictions of all seeds together."""
-    return metrics.interval(metrics.macro_f1, np.tile(truth, len(answers)), np.concatenate(answers),
-                            np.tile(patient, len(answers)), draws=300)
+def intervals(scores, test, answers):
+    """Bootstrap over patients, the predictions of all seeds together."""
+    return metrics.bootstrap(scores, np.tile(test.label, len(answers)), np.concatenate(answers),
+                             np.tile(test.patient, len(answers)))
 
 
-def class_lines(truth, answers) -> list[str]:
-    """Sensitivity, predictive value and F1 of each class (mean over seeds), and the confusion matrix (mean counts)."""
-    table = np.mean([metrics.confusion(truth, answer) for answer in answers], axis=0)
-    scores = [np.mean([score(truth, answer) for answer in answers], axis=0)
-              for score in (metrics.sensitivities, metrics.predictive_values, metrics.f1_scores)]
-    lines = [["class", "sensitivity", "predictive value", "F1", *(f"called {name}" for name in CLASSES)],
-             ["---"] * (4 + len(CLASSES))]
-    for row, name in enumerate(CLASSES):
-        shown = ["none" if np.isnan(score[row]) else f"{score[row]:.3f}" for score in scores]
-        lines.append([name, *shown, *(f"{count:.0f}" for count in table[row])])
-    return ["| " + " | ".join(line) + " |" for line in lines]
+def class_lines(test, answers) -> list[str]:
+    """Sensitivity, predictive value, F1 of each class with intervals over patients, and the mean confusion matrix."""
+    table = np.mean([metrics.confusion(test.label, answer) for answer in answers], axis=0)
+    scores = metrics.classification(CLASSES) | {f"F1 {name}": f1_of(number) for number, name in enumerate(CLASSES)}
+    titles = ("sensitivity", "predictive value", "F1")
+    scores = intervals({name: score for name, score in scores.items() if name[:-2] in titles}, test, answers)
+    rows = [["class", *titles, *(f"called {name}" for name in CLASSES)]]
+    for name, counts in zip(CLASSES, table):
+        found = [scores[f"{title} {name}"] for title in titles]
+        shown = ["none" if np.isnan(one.value) else f"{one.value:.3f} ({one.low:.2f} to {one.high:.2f})"
+                 for one in found]
+        rows.append([name, *shown, *(f"{count:.0f}" for count in counts)])
+    return table_lines(rows)
+
+
+def f1_of(number: int):
+    """F1 of one class, as a score whose bootstrap is quick."""
+    def finish(table):
+        called = table.sum(axis=-2)[..., number] + table.sum(axis=-1)[..., number]
+        return metrics.ratio(2 * table[..., number, number], called)
+    return metrics.from_sums(finish, metrics.SHARE)(metrics.macro_f1.sums)
+
+
+def stress_lines(stress, found) -> list[str]:
+    """Of each rhythm, the share of early and of normal beats that each model called right (mean over seeds)."""
+    rows = [["rhythm", *(f"{kind} right: {title}" for title in found for kind in ("early", "normal"))]]
+    rhythm = np.array([name.split(" ", 1)[1] for name in stress.record])
+    for kind in RHYTHMS:
+        shown = []
+        for answers in found.values():
+            right = np.mean([answer.argmax(axis=1) == stress.label for answer in answers], axis=0)
+            for early in (True, False):
+                part = right[(rhythm == kind) & ((stress.label == EARLY) == early)]
+                shown.append(f"{part.mean():.3f}" if len(part) else "none")
+        rows.append([kind, *shown])
+    return table_lines(rows)
 
 
 def _mean_and_spread(score, truth, answers) -> str:

@@ -41,19 +41,18 @@ class Record(NamedTuple):
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class RecordBeats(Heartbeats):
     """Heartbeats with what surrounds them. ``window_mv`` starts ``before_ms`` before the R peak."""
-    window_mv: np.ndarray  # (rows, channels, samples) float32
-    window_hz: float
+    window_mv: np.ndarray  # (rows, channels, samples) float32, 360 Hz
     before_ms: float
 
     @property
     def window_time_ms(self) -> np.ndarray:
         """Milliseconds from the R peak of each sample of a window, (samples,)."""
-        before = round(self.before_ms * self.window_hz / 1000)
-        return (np.arange(self.window_mv.shape[-1]) - before) * 1000 / self.window_hz
+        before = round(self.before_ms * RECORD_HZ / 1000)
+        return (np.arange(self.window_mv.shape[-1]) - before) * 1000 / RECORD_HZ
 
     def __repr__(self) -> str:
         shape = "{} channels of {} samples".format(*self.window_mv.shape[1:])
-        return f"{super().__repr__()}\n  window    {shape}, {self.window_hz:g} Hz, from {-self.before_ms:g} ms, in mV"
+        return f"{super().__repr__()}\n  window    {shape}, {RECORD_HZ} Hz, from {-self.before_ms:g} ms, in mV"
 
 
 def find_records(folder: str | Path, records: Sequence | None = None) -> list[str]:
@@ -176,16 +175,14 @@ def interval_features(table: pd.DataFrame) -> np.ndarray:
 
 
 def load_records(folder: str | Path, records: Sequence | None = None, *, before_ms: float = 300.0,
-                 after_ms: float = 600.0, channels: int = 1, rate_hz: int = RECORD_HZ) -> RecordBeats:
+                 after_ms: float = 600.0, channels: int = 1) -> RecordBeats:
     """Beats of raw records with the signal around each R peak and the intervals: the context of a new patient's beat.
 
     ``records``: such as ``heartbeats.DS1``; all of the folder by default. ``channels``: 1 or 2; lead MLII comes first
-    where a record has it (``lead_1``, ``lead_2`` of the table name them). ``rate_hz``: 360, or 120 like Kaggle's rows.
-    Where a window leaves the record its edge sample is repeated. ``beats`` are Kaggle's rows, of the first channel.
+    where a record has it (``lead_1``, ``lead_2`` of the table name them). Where a window leaves the record its edge
+    sample is repeated. ``beats`` are Kaggle's rows, of the first channel.
     """
-    if rate_hz not in (RECORD_HZ, RECORD_HZ // STEP):
-        raise DataError(f"rate_hz is {rate_hz}, expected {RECORD_HZ}, or {RECORD_HZ // STEP} for every third sample.")
-    offsets = np.arange(-round(before_ms * rate_hz / 1000), round(after_ms * rate_hz / 1000)) * (RECORD_HZ // rate_hz)
+    offsets = np.arange(-round(before_ms * RECORD_HZ / 1000), round(after_ms * RECORD_HZ / 1000))
     if not len(offsets):
         raise DataError(f"No sample from {before_ms} ms before to {after_ms} ms after the R peak. Widen the window.")
     rows, tables, windows = [], [], []
@@ -199,7 +196,7 @@ def load_records(folder: str | Path, records: Sequence | None = None, *, before_
     return RecordBeats(beats=np.ascontiguousarray(rows[:, :SAMPLES]), label=rows[:, SAMPLES].astype(np.int64),
                        classes=MITBIH_CLASSES, table=pd.concat(tables, ignore_index=True),
                        source=f"{len(tables)} MIT-BIH records in {folder}", window_mv=np.concatenate(windows),
-                       window_hz=float(rate_hz), before_ms=float(before_ms))
+                       before_ms=float(before_ms))
 
 
 def windows_around(record: Record, sample: np.ndarray, offsets: np.ndarray,

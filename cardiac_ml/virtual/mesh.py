@@ -10,6 +10,8 @@ from itertools import permutations
 import numpy as np
 from scipy import sparse
 
+from cardiac_ml.files import DataError
+
 REACH = 0.6 
 SNAP = 0.5          # surface nodes at most this many steps from the surface are moved onto it
 FLATTEST = 0.12     # the smallest volume kept, as a share of a regular piece
@@ -37,6 +39,9 @@ def surface_triangles(tetrahedra):
     n = int(tetrahedra.max()) + 1
     low, middle, high = np.sort(faces, axis=1).astype(np.int64).T
     _, first, count = np.unique((low * n + middle) * n + high, return_index=True, return_counts=True)
+    if (count > 2).any():
+        raise DataError(f"{(count > 2).sum()} faces of the mesh belong to more than two tetrahedra, so that it has no "
+                        f"surface. Cells are doubled or overlap: make the mesh again.")
     return faces[np.sort(first[count == 1])]
 
 

@@ -3,7 +3,7 @@
 Pictures are (n, 1, size, size) tensors in 0..1; sides are (n, 6): heart x0 y0 x1 y1, thorax x0 x1, as fractions of the
 frame. All functions take a ``torch.Generator``, so that a seed makes the same pictures again.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -188,15 +188,15 @@ def draw_rectangles(pictures: torch.Tensor, sides: torch.Tensor, generator) -> t
 
 # ------------------------------------------------------------------------------------------- what is no chest X-ray
 
-def spoil(pictures: torch.Tensor, generator) -> torch.Tensor:
+def make_negatives(pictures: torch.Tensor, generator) -> torch.Tensor:
     """Pictures that are no upright frontal chest: inverted, on the side, upside down, torn, no chest at all."""
     count, size = len(pictures), pictures.shape[-1]
     kind = whole_numbers(0, 7, count, generator)
-    made = [_spoil_one(picture, which, size, generator) for picture, which in zip(pictures, kind)]
+    made = [_negative(picture, which, size, generator) for picture, which in zip(pictures, kind)]
     return torch.stack(made)
 
 
-def _spoil_one(picture: torch.Tensor, kind: int, size: int, generator) -> torch.Tensor:
+def _negative(picture: torch.Tensor, kind: int, size: int, generator) -> torch.Tensor:
     if kind <= 1:
         return picture.amax() - picture  # the most common accident
     if kind == 2:
@@ -238,7 +238,7 @@ class Strength:
     shift: float = 0.10
     mirrored: float = 0.5  # share of pictures that are mirrored: a network that may not lean on "left" looks for edges
     tone: float = 0.9  # share of pictures with another tone curve
-    spoilt: float = 0.12  # share of pictures replaced by something that is no upright chest
+    negatives: float = 0.12  # share of pictures replaced by something that is no upright chest
 
 
 def augment(pictures: torch.Tensor, targets: torch.Tensor, generator, strength: Strength = Strength()):
@@ -255,8 +255,15 @@ def augment(pictures: torch.Tensor, targets: torch.Tensor, generator, strength: 
     pictures = draw_rectangles(pictures, sides, generator)
     pictures = torch.where(chance(strength.tone, count, generator), change_tone(pictures, generator), pictures)
     pictures = change_sharpness(pictures, generator)
-    spoilt = uniform(0, 1, (count, 1), generator) < strength.spoilt
-    if spoilt.any():
-        which = spoilt[:, 0]
-        pictures[which] = spoil(pictures[which], generator)
-    return pictures, torch.cat([sides, chest * ~spoilt], 1)
+    negative = uniform(0, 1, (count, 1), generator) < strength.negatives
+    if negative.any():
+        which = negative[:, 0]
+        pictures[which] = make_negatives(pictures[which], generator)
+    return pictures, torch.cat([sides, chest * ~negative], 1)
+
+
+def augmented(chests, seed: int = 0, **strength):
+    """A set of ChestXrays, every picture and its box changed together, once (training draws anew for each batch)."""
+    pictures, targets = augment(torch.tensor(chests.pictures), torch.tensor(chests.targets),
+                                torch.Generator().manual_seed(seed), Strength(**{"negatives": 0.0, **strength}))
+    return replace(chests, pictures=pictures.numpy(), sides=targets[:, :6].numpy())

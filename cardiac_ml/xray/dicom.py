@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cardiac_ml.files import DataError
+from cardiac_ml.xray.picture import MOST_PIXELS, Picture, checked
 
 PROJECTIONS = ("CR", "DX", "RG", "RF", "OT", "XA", "")  # modalities that can hold a chest radiograph
 SIDE_VIEWS = ("LL", "RL", "LATERAL", "LAT", "LLD", "RLD")
@@ -21,10 +22,8 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
 
 
-def read_dicom(path: Path):
-    """A DICOM file -> Picture (not yet stretched to 0..1)."""
-    from cardiac_ml.xray.images import Picture  # here, since xray imports this room
-
+def read_dicom(path: Path) -> Picture:
+    """The one picture in a DICOM file."""
     header = _header(path)
     _one_grey_frame(header, path)
     stored = _stored_pixels(header, path)
@@ -32,7 +31,7 @@ def read_dicom(path: Path):
     empty = _outside_collimator(stored, header)
     if empty.any() and not empty.all():
         pixels[empty] = pixels[~empty].min()
-    return Picture(pixels.astype(np.float32), _mm_per_pixel(header, path), path.name, _doubts(header), notes)
+    return checked(Picture(pixels.astype(np.float32), _mm_per_pixel(header, path), path.name, _doubts(header), notes))
 
 
 def _header(path: Path):
@@ -51,6 +50,8 @@ def _one_grey_frame(header, path: Path) -> None:
     """An error for what is a DICOM file, but no single grey picture."""
     if "PixelData" not in header:
         raise DataError(f"{path} holds no picture (SOP class {header.get('SOPClassUID', 'unknown')}). Expected one.")
+    if int(header.get("Rows") or 0) * int(header.get("Columns") or 0) > MOST_PIXELS:
+        raise DataError(f"{path} is too large ({header.Columns} x {header.Rows} pixels); expected at most {MOST_PIXELS:,}.")
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise DataError(f"{path} holds {header.NumberOfFrames} frames; expected one chest X-ray, not a series.")
     kind = header.get("PhotometricInterpretation", "MONOCHROME2")

@@ -1,14 +1,17 @@
 """Use a trained heart finder: one picture, many pictures, and where on the picture it looked."""
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from cardiac_ml.files import DataError, atomic_write
-from cardiac_ml.xray.images import Picture, cardiothoracic_ratio, from_array, put_in_frame, read_picture
+from cardiac_ml import training
 from cardiac_ml.xray.augment import mirror_sides, move_pictures
-from cardiac_ml.xray.model import Ensemble, HeartFinder, mean_place
+from cardiac_ml.xray.convention import BUILT_IN, Convention, learn_convention
+from cardiac_ml.xray.images import read_boxes, read_picture
+from cardiac_ml.xray.model import HeartFinder, mean_place
+from cardiac_ml.xray.picture import SIDES, Picture, cardiothoracic_ratio, from_array, put_in_frame
 
 ZOOMS = (0.92, 1.0, 1.08)  # a picture is looked at in these sizes, and in a mirror; the mean is better than any one
 SURE = 0.5  # below this confidence the finding says so
@@ -16,24 +19,17 @@ DOUBTFUL = 0.1  # confidence is multiplied by this where the file itself speaks 
 SHARP, VAGUE = 1.5, 4.0  # spread of the sides over the usual one: fine up to the first, worth nothing from the second
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """Sides (n, 6), their spread (n, 6), fractions of the frame; chest (n,) probability; inverted (n,) bool."""
+class Predicted(NamedTuple):
+    """Sides (n, 6) and their spread (n, 6), fractions of the frame; inverted (n,) bool.
 
+    confidence (n,) 0..1: the chance that this is a frontal chest, less where the sides of the heart are vague.
+    """
     sides: np.ndarray
     spread: np.ndarray
-    chest: np.ndarray
     inverted: np.ndarray
-    usual_spread: float
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """(n,) 0..1: the chance that this is a frontal chest, less where the sides of the heart are vague."""
-        vague = np.clip((self.spread[:, :4].mean(1) / self.usual_spread - SHARP) / (VAGUE - SHARP), 0, 1)
-        return self.chest * (1 - vague)
+    confidence: np.ndarray
 
 
-@torch.no_grad()
 def _seen_once(model: HeartFinder, pictures: torch.Tensor, zoom: float = 1.0, mirrored: bool = False):
     """Sides, spread and chest logit of pictures (n, 1, size, size) seen at a zoom or mirrored, in their own frame."""
     matrix = torch.eye(2, device=pictures.device).repeat(len(pictures), 1, 1) * zoom
@@ -46,8 +42,8 @@ def _seen_once(model: HeartFinder, pictures: torch.Tensor, zoom: float = 1.0, mi
     return (mean - 0.5) / zoom + 0.5, spread / zoom, output[:, 6, 0]
 
 
-def predict_sides(model: HeartFinder, pictures: np.ndarray, *, zooms=ZOOMS, mirrored=(False, True),
-                  batch_size: int = 64) -> Predicted:
+@torch.no_grad()
+def predict_sides(model: HeartFinder, pictures: np.ndarray, batch_size: int = 64) -> Predicted:
     """Pictures (n, 1, size, size) in 0..1 -> Predicted. An inverted picture is read as its negative, and marked."""
     model.eval()
     device = next(model.parameters()).device
@@ -57,11 +53,12 @@ def predict_sides(model: HeartFinder, pictures: np.ndarray, *, zooms=ZOOMS, mirr
         plain, negative = _seen_once(model, batch)[2], _seen_once(model, 1 - batch)[2]
         inverted = (negative > plain) & (negative > 0)
         batch = torch.where(inverted[:, None, None, None], 1 - batch, batch)
-        looks = [_seen_once(model, batch, zoom, mirror) for zoom in zooms for mirror in mirrored]
+        looks = [_seen_once(model, batch, zoom, mirror) for zoom in ZOOMS for mirror in (False, True)]
         sides, spread, chest = (torch.stack(values).mean(0) for values in zip(*looks))
         spread = spread + torch.stack([look[0] for look in looks]).std(0, correction=0)  # disagreement is doubt too
-        parts.append([value.cpu().numpy() for value in (sides, spread, torch.sigmoid(chest), inverted)])
-    return Predicted(*(np.concatenate(values) for values in zip(*parts)), float(model.usual_spread))
+        vague = ((spread[:, :4].mean(1) / model.usual_spread - SHARP) / (VAGUE - SHARP)).clamp(0, 1)
+        parts.append([value.cpu().numpy() for value in (sides, spread, inverted, torch.sigmoid(chest) * (1 - vague))])
+    return Predicted(*(np.concatenate(values) for values in zip(*parts)))
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,17 @@ class Finding:
     heart_box: np.ndarray  # x0 y0 x1 y1
     thorax: np.ndarray  # x0 x1
     confidence: float
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    convention: Convention = BUILT_IN
+
+    @property
+    def sides(self) -> np.ndarray:
+        """(6,) in the order of SIDES."""
+        return np.concatenate([self.heart_box, self.thorax])
 
     @property
     def ratio(self) -> float:
-        return float(cardiothoracic_ratio(np.concatenate([self.heart_box, self.thorax])))
+        return float(cardiothoracic_ratio(self.sides))
 
     @property
     def heart_width_mm(self) -> float:
@@ -95,37 +98,59 @@ class Finding:
         import matplotlib.pyplot as plt
 
         ax = plt.subplots(figsize=(5, 5))[1] if ax is None else ax
-        ax.imshow(self.picture.pixels, cmap="gray")
-        draw_sides(ax, np.concatenate([self.heart_box, self.thorax]))
+        draw_sides(ax, self.sides, pixels=self.picture.pixels)
         ax.set_title(f"ratio {self.ratio:.2f}, confidence {self.confidence:.2f}", fontsize=9)
         return ax
 
 
-def draw_sides(ax, sides, colour="tab:red", label=None) -> None:
-    """Heart box and thorax lines (pixels counted at pixel edges, as everywhere here) on a picture shown by imshow."""
-    import matplotlib.pyplot as plt
+def draw_sides(ax, sides, colour="tab:red", pixels=None) -> None:
+    """Heart box and thorax lines (pixels counted at pixel edges, as everywhere here) on a picture: ``pixels``, or one there."""
+    from matplotlib.patches import Rectangle
 
+    if pixels is not None:
+        low, high = np.quantile(pixels, (0.005, 0.995))  # a bright marker must not make the chest dark
+        ax.imshow(pixels, cmap="gray", vmin=low, vmax=high)
     x0, y0, x1, y1 = np.asarray(sides[:4], float) - 0.5  # imshow counts at pixel centres
-    ax.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5, label=label))
+    ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5))
     for x in np.asarray(sides[4:6], float) - 0.5:
         ax.axvline(x, color=colour, linewidth=0.8, linestyle=":")
     ax.set_axis_off()
 
 
-def find_heart(source, model: HeartFinder) -> Finding:
-    """Find the heart on one's own picture: a path (DICOM, PNG, JPEG), an array, or a Picture."""
-    picture = source if isinstance(source, Picture) else (
-        from_array(source) if isinstance(source, np.ndarray) else read_picture(source))
+@cache
+def pretrained() -> HeartFinder:
+    """The finder that comes with the kit; ``pretrained().card`` says what it learned from, and where it fails."""
+    return training.pretrained("xray")
+
+
+def find_heart(source, model: HeartFinder | None = None, convention: Convention = BUILT_IN) -> Finding:
+    """Find the heart on one's own picture: a path (DICOM, PNG, JPEG, TIFF), an array, or a Picture.
+
+    ``model`` is by default the one that comes with the kit; ``convention`` says where the sides are drawn.
+    """
+    model, picture = model or pretrained(), _as_picture(source)
     framed, frame = put_in_frame(picture.pixels, model.size)
     seen = predict_sides(model, framed[None, None])
-    sides = frame.to_pixels(seen.sides[0])
-    limit = np.array([frame.width, frame.height, frame.width, frame.height, frame.width, frame.width])
     confidence = float(seen.confidence[0]) * (DOUBTFUL if picture.doubts else 1.0)
     warnings = picture.doubts + picture.notes
     warnings += ("looked inverted (bones dark): read as its negative",) if seen.inverted[0] else ()
     warnings += ("low confidence: perhaps no frontal chest X-ray, or no heart to be seen",) if confidence < SURE else ()
-    sides = np.clip(sides, 0, limit)
-    return Finding(picture, sides[:4], sides[4:], confidence, warnings)
+    limit = np.array([frame.width, frame.height, frame.width, frame.height, frame.width, frame.width])
+    sides = np.clip(convention.apply(frame.to_pixels(seen.sides[0])), 0, limit)
+    return Finding(picture, sides[:4], sides[4:], confidence, warnings, convention)
+
+
+def _as_picture(source) -> Picture:
+    if isinstance(source, Picture):
+        return source
+    return from_array(source) if isinstance(source, np.ndarray) else read_picture(source)
+
+
+def convention_of(folder, model: HeartFinder | None = None) -> Convention:
+    """The convention of a folder's ``boxes.csv`` (or of that file), 5 to 20 pictures."""
+    table = read_boxes(folder)
+    found = [find_heart(file, model).sides for file in table.file]
+    return learn_convention(found, table[list(SIDES)], str(folder))
 
 
 # ------------------------------------------------------------------------------------------------- where it looked
@@ -147,41 +172,39 @@ def saliency(model: HeartFinder, picture: np.ndarray, *, copies: int = 12, noise
     return size / max(float(size.max()), 1e-12)
 
 
-def occlusion(model: HeartFinder, picture: np.ndarray, *, patch: int = 24, step: int = 8) -> np.ndarray:
-    """(rows, columns) map: how far (pixels of the frame) the heart's sides move when a patch there is blurred away.
+@torch.no_grad()
+def occlusion(model: HeartFinder, picture: np.ndarray, *, patch: int | None = None) -> np.ndarray:
+    """(size, size) map: how far (pixels of the frame) the heart's sides move when a patch there is blurred away.
 
     Slower than ``saliency`` and easier to believe: nothing but the picture is changed.
     """
-    picture = np.asarray(picture, np.float32).reshape(picture.shape[-2:])
-    size = len(picture)
-    corners = range(0, size - patch + 1, step)
-    covered = np.repeat(picture[None], len(corners) ** 2, 0)
-    for number, (row, column) in enumerate((row, column) for row in corners for column in corners):
-        hole = covered[number, row:row + patch, column:column + patch]
-        hole[:] = hole.mean()
-    sides = predict_sides(model, np.concatenate([picture[None], covered])[:, None], zooms=(1.0,),
-                          mirrored=(False,)).sides[:, :4]
-    return (np.abs(sides[1:] - sides[0]).sum(1) * size).reshape(len(corners), len(corners))
+    model.eval()
+    picture = torch.as_tensor(picture, dtype=torch.float32).reshape(picture.shape[-2:])
+    size, patch = len(picture), patch or len(picture) // 7
+    places = [(row, column) for row in range(0, size, patch // 2) for column in range(0, size, patch // 2)]
+    moved, count = np.zeros((2, size, size))
+    before = _seen_once(model, picture[None, None])[0]
+    for row, column in places:
+        hole = slice(row, row + patch), slice(column, column + patch)
+        covered = picture.clone()
+        covered[hole] = covered[hole].mean()
+        after = _seen_once(model, covered[None, None])[0]
+        moved[hole] += float((after - before)[0, :4].abs().sum()) * size
+        count[hole] += 1
+    return moved / count
 
 
-# ------------------------------------------------------------------------------------------------------------- files
+def show_where_it_looked(source, model: HeartFinder | None = None):
+    """A figure of one's own picture: the box, and which pixels moved it, by ``saliency`` and by ``occlusion``."""
+    import matplotlib.pyplot as plt
 
-def save_model(model: HeartFinder, path: str | Path) -> None:
-    """Write the weights, with what the network was built with."""
-    with atomic_write(path) as file:
-        members = len(getattr(model, "members", [])) or None
-        torch.save({"width": model.width, "size": model.size, "members": members, "weights": model.state_dict()}, file)
-
-
-def load_model(path: str | Path) -> HeartFinder:
-    """Read weights written by ``save_model``; nothing in the file is executed."""
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        members = [HeartFinder(int(saved["width"]), int(saved["size"])) for _ in range(saved.get("members") or 1)]
-        model = Ensemble(members) if saved.get("members") else members[0]
-        model.load_state_dict(saved["weights"])
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file. Train a network and write it with save_model first.") from error
-    except Exception as error:
-        raise DataError(f"{path} holds no heart finder ({type(error).__name__}). Write one with save_model.") from error
-    return model.eval()
+    model, finding = model or pretrained(), find_heart(source, model)
+    framed, frame = put_in_frame(finding.picture.pixels, model.size)
+    sides = frame.to_frame(finding.sides) * model.size
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.6))
+    for ax, title, seen in zip(axes, ("picture", "saliency", "occlusion"), (None, saliency, occlusion)):
+        draw_sides(ax, sides, "white", framed)
+        if seen is not None:
+            ax.imshow(seen(model, framed), cmap="inferno", alpha=0.6)
+        ax.set_title(title)
+    return figure

@@ -1,85 +1,36 @@
-"""Chest X-rays: read the file right, put it in a square frame, know where each pixel went; pictures with boxes.
-
-A picture here is (height, width) float32, 0..1, bright where the body is dense, as radiologists show it. A box is
-x0 y0 x1 y1 in pixels of the file, counted at pixel edges: x0 = 0 is the left edge of the first column.
-"""
-from dataclasses import dataclass, replace
+"""Chest X-rays from files: one picture read right, or a folder of them with their boxes."""
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cardiac_ml.files import DataError, cache_folder, atomic_write
+from cardiac_ml.files import DataError, atomic_write, cache_folder
+from cardiac_ml.xray import phantom
 from cardiac_ml.xray.dicom import is_dicom, read_dicom
+from cardiac_ml.xray.picture import MOST_PIXELS, SIDES, SIZE, Frame, Picture, cardiothoracic_ratio, from_array, put_in_frame
 
-SIDES = ("heart_x0", "heart_y0", "heart_x1", "heart_y1", "thorax_x0", "thorax_x1")
-SIZE = 160  # pixels of the model's square frame: hearts are large, 1 pixel is about 2 mm
-REAL_SIZE = 224  # of the frame for real pictures, whose borders are finer than the phantom's; more is no better
-COLOUR = 0.03  # mean difference of the colour channels, above which a picture is not a grey one saved as colour
-SMALLEST = 64  # pixels: below this no border of a heart can be told
+REAL_SIZE = 224  # pixels of the frame for real pictures, whose borders are finer than the phantom's; more is no better
+FORMATS = ("PNG", "JPEG", "TIFF")  # of the 43 that Pillow opens: one of the others starts a program
 
-
-@dataclass(frozen=True)
-class Picture:
-    """One X-ray as read: pixels (height, width) float32 in 0..1, bright = dense."""
-
-    pixels: np.ndarray
-    mm_per_pixel: float = float("nan")  # NaN: the file does not say
-    name: str = "picture"
-    doubts: tuple[str, ...] = ()  # reasons to think that this is no frontal chest X-ray
-    notes: tuple[str, ...] = ()  # what was odd in the file, and how it was read all the same
-
-    def __repr__(self):
-        height, width = self.pixels.shape
-        scale = "unknown scale" if np.isnan(self.mm_per_pixel) else f"{self.mm_per_pixel:.3f} mm a pixel"
-        return f"Picture({', '.join([self.name, f'{width} x {height} pixels', scale, *self.doubts, *self.notes])})"
-
-
-# ---------------------------------------------------------------------------------------------------- reading
 
 def read_picture(path: str | Path) -> Picture:
     """Read a DICOM, PNG, JPEG or TIFF file. ``.doubts`` and ``.notes`` tell what is odd but readable; else an error."""
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file. Give the path of a chest X-ray (DICOM, PNG, JPEG, TIFF).")
-    return checked(read_dicom(path) if is_dicom(path) else _read_image(path))
-
-
-def from_array(pixels: np.ndarray, name: str = "array", mm_per_pixel: float = float("nan")) -> Picture:
-    """A picture from numbers: (height, width), or (height, width, 3) where colour is told in ``.doubts``."""
-    pixels = np.asarray(pixels)
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
-        raise DataError(f"{name}: the array has shape {pixels.shape}; expected (height, width), or (height, width, 3).")
-    if not np.isfinite(pixels.astype(float)).all():
-        raise DataError(f"{name}: some pixels are not finite numbers. Say what they should be before going on.")
-    doubts = ()
-    if pixels.ndim == 3:
-        pixels = pixels[..., :3].astype(np.float32)
-        spread = float(np.ptp(pixels, axis=2).mean()) / max(float(pixels.max()), 1e-6)
-        doubts = ("in colour: an X-ray is grey",) if spread > COLOUR else ()
-        pixels = pixels.mean(axis=2)
-    return checked(Picture(pixels.astype(np.float32), mm_per_pixel, name, doubts))
-
-
-def checked(picture: Picture) -> Picture:
-    """The picture stretched to 0..1; an error where it is too small or shows nothing."""
-    pixels = picture.pixels
-    if min(pixels.shape) < SMALLEST:
-        raise DataError(f"{picture.name}: {pixels.shape[1]} x {pixels.shape[0]} pixels, expected at least {SMALLEST} "
-                        "on each side. Use the full picture, not its thumbnail.")
-    low, high = float(pixels.min()), float(pixels.max())
-    if not high > low:
-        raise DataError(f"{picture.name}: every pixel is {low:g}: there is nothing to see. Export the picture again.")
-    return replace(picture, pixels=((pixels - low) / (high - low)).astype(np.float32))
+    return read_dicom(path) if is_dicom(path) else _read_image(path)
 
 
 def _read_image(path: Path) -> Picture:
-    """PNG, JPEG or TIFF through Pillow, which matplotlib brings along."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
+    """PNG, JPEG or TIFF, whatever the file is called."""
     try:
-        with Image.open(path) as image:
-            if image.format == "JPEG":
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            if image.format != "PNG":
                 image = ImageOps.exif_transpose(image)  # a photographed light box may be stored on its side
             if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
                 image = image.convert("RGB")
@@ -88,60 +39,15 @@ def _read_image(path: Path) -> Picture:
             pixels = np.asarray(image)
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is no picture that can be read. Expected DICOM, PNG, JPEG or TIFF.") from error
-    except OSError as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} is too large ({error}); expected at most {MOST_PIXELS:,}. Export it smaller.") from error
+    except Exception as error:  # Pillow has many ways to stumble over a broken file
         raise DataError(f"{path} is damaged or cut short ({error}). Copy or export it again.") from error
     return from_array(pixels, path.name)
 
 
-# ------------------------------------------------------------------------------------------------- the model's frame
-
 @dataclass(frozen=True)
-class Frame:
-    """Where a picture of height x width pixels lies in the square frame: centred and padded, never squashed."""
-
-    height: int
-    width: int
-
-    @property
-    def side(self) -> int:
-        return max(self.height, self.width)
-
-    @property
-    def corner(self) -> tuple[int, int]:
-        """Columns left of the picture, rows above it."""
-        return (self.side - self.width) // 2, (self.side - self.height) // 2
-
-    def _offset(self, count: int) -> np.ndarray:
-        left, top = self.corner
-        return np.array([left, top, left, top, left, left], float)[:count]
-
-    def to_frame(self, sides) -> np.ndarray:
-        """Pixels of the file (..., 4 or 6) -> fractions of the frame."""
-        sides = np.asarray(sides, float)
-        return (sides + self._offset(sides.shape[-1])) / self.side
-
-    def to_pixels(self, sides) -> np.ndarray:
-        """Fractions of the frame (..., 4 or 6) -> pixels of the file: the inverse of ``to_frame``."""
-        sides = np.asarray(sides, float)
-        return sides * self.side - self._offset(sides.shape[-1])
-
-
-def put_in_frame(pixels: np.ndarray, size: int = SIZE) -> tuple[np.ndarray, Frame]:
-    """Pad (height, width) to a square with black and resample it, averaging, to (size, size)."""
-    from PIL import Image
-
-    frame = Frame(*pixels.shape)
-    square = np.full((frame.side, frame.side), float(pixels.min()), np.float32)
-    left, top = frame.corner
-    square[top:top + frame.height, left:left + frame.width] = pixels
-    small = Image.fromarray(square).resize((size, size), Image.Resampling.BILINEAR)  # Pillow averages when it shrinks
-    return np.asarray(small, np.float32), frame
-
-
-# ------------------------------------------------------------------------------------------------------- a dataset
-
-@dataclass(frozen=True)
-class CardiacDataset:
+class ChestXrays:
     """Chest X-rays in the model's frame with the sides of heart and thorax.
 
     pictures (n, 1, size, size) float32 in 0..1; sides (n, 6) float32, fractions of the frame, in the order of SIDES;
@@ -160,7 +66,7 @@ class CardiacDataset:
     def __getitem__(self, index):
         if isinstance(index, (int, np.integer)):
             return self.pictures[index], self.sides[index]
-        return CardiacDataset(self.pictures[index], self.sides[index], self.table.iloc[index].reset_index(drop=True),
+        return ChestXrays(self.pictures[index], self.sides[index], self.table.iloc[index].reset_index(drop=True),
                               self.source)
 
     @property
@@ -175,49 +81,35 @@ class CardiacDataset:
         """Fractions of the frame (n, 4 or 6) -> pixels of each file."""
         return np.stack([self.frame(i).to_pixels(row) for i, row in enumerate(sides)])
 
-    def augmented(self, seed: int = 0, **strength) -> "CardiacDataset":
-        """Every picture and its box changed together, once (training draws anew for each batch)."""
-        import torch
-
-        from cardiac_ml.xray.augment import Strength, augment
-
-        settings = Strength(**{"spoilt": 0.0, **strength})
-        pictures, targets = augment(torch.tensor(self.pictures), torch.tensor(self.targets),
-                                    torch.Generator().manual_seed(seed), settings)
-        return replace(self, pictures=pictures.numpy(), sides=targets[:, :6].numpy())
-
     def __repr__(self):
         ctr = cardiothoracic_ratio(self.sides)
-        return (f"CardiacDataset: {len(self)} chest X-rays in frames of {self.pictures.shape[-1]} pixels\n"
+        return (f"ChestXrays: {len(self)} chest X-rays in frames of {self.pictures.shape[-1]} pixels\n"
                 f"  source: {self.source}\n"
                 f"  cardiothoracic ratio: {ctr.mean():.2f} +- {ctr.std():.2f} ({(ctr > 0.5).mean():.0%} above 0.5)")
 
 
-def cardiothoracic_ratio(sides: np.ndarray) -> np.ndarray:
-    """Width of the heart over width of the thorax, (..., 6) -> (...): above 0.5 a heart is called enlarged."""
-    sides = np.asarray(sides)
-    return (sides[..., 2] - sides[..., 0]) / (sides[..., 5] - sides[..., 4])
-
-
 def read_boxes(folder: str | Path) -> pd.DataFrame:
-    """Read and check ``boxes.csv``: image, six sides in pixels, and mm_per_pixel where known; adds the file's path."""
-    path = Path(folder) / "boxes.csv"
+    """Check a folder's ``boxes.csv``: image, six sides in pixels, mm_per_pixel where known; adds the path of each file."""
+    path = Path(folder) / "boxes.csv" if Path(folder).suffix != ".csv" else Path(folder)
+    expected = f"Expected a table with a row a picture and the columns image, {', '.join(SIDES)} (pixels)."
     if not path.is_file():
-        raise DataError(f"{path} is missing. Expected a table with the columns image, {', '.join(SIDES)} (pixels).")
-    table = pd.read_csv(path)
+        raise DataError(f"{path} is missing. {expected}")
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, OSError) as error:  # empty, no text, ragged
+        raise DataError(f"{path} is no table ({error}). {expected}") from error
     absent = [name for name in ("image", *SIDES) if name not in table]
     if absent or table.empty:
-        raise DataError(f"{path} has {len(table)} rows and no column {', '.join(absent) or '(all there)'}. "
-                        f"Expected at least one row and image, {', '.join(SIDES)}.")
+        raise DataError(f"{path} has {len(table)} rows and no column {', '.join(absent) or '(all there)'}. {expected}")
     numbers = table[list(SIDES)].apply(pd.to_numeric, errors="coerce")
     _no_bad_rows(path, table, ~np.isfinite(numbers).all(axis=1), "a side that is no number")
     _no_bad_rows(path, table, table.image.duplicated(), "an image named twice")
     turned = (numbers.heart_x0 >= numbers.heart_x1) | (numbers.heart_y0 >= numbers.heart_y1)
     _no_bad_rows(path, table, turned | (numbers.thorax_x0 >= numbers.thorax_x1), "x0 >= x1 or y0 >= y1",
                  "Sides are left, top, right, bottom.")
-    places = [_find(Path(folder), str(name)) for name in table.image]
+    places = [_find(path.parent, str(name)) for name in table.image]
     _no_bad_rows(path, table, np.array([place is None for place in places]), "no image file",
-                 f"Put the pictures in {Path(folder) / 'images'} or take the rows out.")
+                 f"Put the pictures in {path.parent / 'images'} or take the rows out.")
     table[list(SIDES)] = numbers
     return table.assign(file=[str(place) for place in places])
 
@@ -233,7 +125,7 @@ def _no_bad_rows(path: Path, table: pd.DataFrame, bad, what: str, next_step: str
 
 
 def load_xrays(folder: str | Path | None = None, *, size: int = SIZE, virtual_chests: int = 240, seed: int = 0):
-    """The X-rays of a folder (``boxes.csv`` and pictures), or made ones where no folder is given -> CardiacDataset."""
+    """The X-rays of a folder (``boxes.csv`` and pictures), or made ones where no folder is given -> ChestXrays."""
     if folder is None:
         return _virtual(virtual_chests, size, seed)
     table = read_boxes(folder)
@@ -248,14 +140,12 @@ def load_xrays(folder: str | Path | None = None, *, size: int = SIZE, virtual_ch
     if "mm_per_pixel" not in table:
         table["mm_per_pixel"] = [picture.mm_per_pixel for picture in pictures]
     table = table.assign(height=shape[:, 0], width=shape[:, 1])
-    return CardiacDataset(np.stack([image for image, _ in framed])[:, None], np.float32(sides), table,
+    return ChestXrays(np.stack([image for image, _ in framed])[:, None], np.float32(sides), table,
                           f"{len(table)} real chest X-rays from {folder}")
 
 
-def _virtual(count: int, size: int, seed: int) -> CardiacDataset:
+def _virtual(count: int, size: int, seed: int) -> ChestXrays:
     """Virtual chests, made once and then read from the cache."""
-    from cardiac_ml.xray import phantom
-
     path = cache_folder() / "virtual_chests" / f"version{phantom.VERSION}_{count}_of_{size}_pixels_seed_{seed}.npz"
     columns = [*SIDES, "mm_per_pixel"]
     if not path.exists():
@@ -267,5 +157,5 @@ def _virtual(count: int, size: int, seed: int) -> CardiacDataset:
     table.insert(0, "image", [f"virtual_{number:04d}" for number in range(count)])
     print(f"{count} virtual chest X-rays (a 3-D phantom). For real ones give a folder with boxes.csv and pictures.")
     sides, table = np.float32(table[list(SIDES)] / size), table.assign(height=size, width=size)
-    return CardiacDataset(pictures[:, None], sides, table,
+    return ChestXrays(pictures[:, None], sides, table,
                           f"{count} virtual chest X-rays, projected from a 3-D phantom")

@@ -3,12 +3,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cardiac_ml.xray.images import SIZE
 from cardiac_ml.xray.augment import equalise, local_contrast
+from cardiac_ml.xray.picture import SIZE
+
+MOST_MEMBERS = 16  # of an ensemble: a file may claim any number
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions and a way around them, as in ResNet-18."""
+    """Two 3 x 3 convolutions and a shortcut past them, as in ResNet-18."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
@@ -16,12 +18,12 @@ class Block(nn.Module):
         self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norms = nn.ModuleList([nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)])
         same = stride == 1 and inputs == outputs
-        self.around = nn.Identity() if same else nn.Sequential(
+        self.shortcut = nn.Identity() if same else nn.Sequential(
             nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x):
         y = F.relu(self.norms[0](self.first(x)))
-        return F.relu(self.norms[1](self.second(y)) + self.around(x))
+        return F.relu(self.norms[1](self.second(y)) + self.shortcut(x))
 
 
 class SideHead(nn.Module):
@@ -47,23 +49,6 @@ class SideHead(nn.Module):
         return torch.stack(sides, 1)  # (n, 6, places) logits
 
 
-class PooledHead(nn.Module):
-    """The usual head, to compare with: pool, one linear layer, six numbers. Same output as SideHead.
-
-    Each number becomes a narrow distribution, so that loss and prediction are the same code for both heads.
-    """
-
-    def __init__(self, channels: int, places: int = 32):
-        super().__init__()
-        self.linear = nn.Linear(16 * channels, 6)
-        self.register_buffer("places", (torch.arange(places) + 0.5) / places)
-
-    def forward(self, features):
-        pooled = F.adaptive_avg_pool2d(features, 4).flatten(1)
-        sides = torch.sigmoid(self.linear(pooled).float())
-        return -((self.places - sides[..., None]) / 0.04) ** 2 / 2
-
-
 class HeartFinder(nn.Module):
     """Pictures (n, 1, size, size) in 0..1 -> (n, 7, places): logits of the six sides, then that of 'a frontal chest'.
 
@@ -72,9 +57,10 @@ class HeartFinder(nn.Module):
     detector's tone curve: the equalised one and the local contrast.
     """
 
-    def __init__(self, width: int = 24, size: int = SIZE, head=SideHead):
+    def __init__(self, width: int = 24, size: int = SIZE):
         super().__init__()
-        self.width, self.size = width, size  # size: of the pictures that it was trained on
+        self.config = dict(width=width, size=size)  # size: of the pictures that it was trained on
+        self.size = size
         self.stem = nn.Sequential(nn.Conv2d(2, width, 5, 2, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         widths = [width, width, 2 * width, 4 * width, 8 * width]
         self.stages = nn.ModuleList(nn.Sequential(Block(before, after, 2), Block(after, after))
@@ -83,7 +69,7 @@ class HeartFinder(nn.Module):
         self.across = nn.ModuleList(nn.Conv2d(channels, wide, 1) for channels in widths[2:])
         self.blend = nn.Sequential(nn.Conv2d(wide, wide, 3, 1, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(),
                                    nn.Dropout2d(0.2))
-        self.sides = head(wide)
+        self.sides = SideHead(wide)
         self.chest = nn.Linear(8 * width, 1)
         self.register_buffer("usual_spread", torch.tensor(1.0))  # of the heart's sides on chests like those trained on
 
@@ -112,10 +98,13 @@ class HeartFinder(nn.Module):
 class Ensemble(nn.Module):
     """Several heart finders asked at once: the mean of their distributions, which is wide where they disagree."""
 
-    def __init__(self, members):
+    def __init__(self, members: int = 3, width: int = 24, size: int = SIZE):
         super().__init__()
-        self.members = nn.ModuleList(members)
-        self.width, self.size = members[0].width, members[0].size
+        if not 1 <= members <= MOST_MEMBERS:
+            raise ValueError(f"{members} members, expected 1 to {MOST_MEMBERS}")
+        self.config = dict(members=members, width=width, size=size)
+        self.members = nn.ModuleList(HeartFinder(width, size) for _ in range(members))
+        self.size = size
         self.register_buffer("usual_spread", torch.tensor(1.0))
 
     def views(self, pictures):

@@ -1,7 +1,9 @@
 """How good is a box? Overlap, error of each side, cardiothoracic ratio; plain numpy."""
 import numpy as np
 
-from cardiac_ml.xray.images import SIDES, cardiothoracic_ratio
+from cardiac_ml.xray.picture import SIDES, cardiothoracic_ratio
+
+ENLARGED = 0.5  # a heart wider than this share of the thorax is called enlarged
 
 
 def iou(predicted, true) -> np.ndarray:
@@ -13,23 +15,15 @@ def iou(predicted, true) -> np.ndarray:
     return shared / np.maximum(area[0] + area[1] - shared, 1e-12)
 
 
-def generalised_iou(predicted, true) -> np.ndarray:
-    """IoU less the share of the common hull that neither covers: -1..1, with a slope also where boxes do not meet."""
-    predicted, true = np.asarray(predicted, float), np.asarray(true, float)
-    hull = (np.maximum(predicted[:, 2:4], true[:, 2:4]) - np.minimum(predicted[:, :2], true[:, :2])).prod(1)
-    area = [np.clip(box[:, 2:4] - box[:, :2], 0, None).prod(1) for box in (predicted, true)]
-    overlap = iou(predicted, true)
-    union = (area[0] + area[1]) / (1 + overlap)
-    return overlap - (hull - union) / np.maximum(hull, 1e-12)
-
-
-def side_errors(predicted, true, mm_per_pixel=np.nan) -> dict[str, tuple[float, float]]:
-    """Mean absolute error of each side (n, 6) in pixels and in mm (NaN where the scale is unknown)."""
+def side_errors(predicted, true, mm_per_pixel=np.nan) -> dict[str, float]:
+    """Mean absolute error of each side (n, 6) in pixels, and in mm over the pictures whose scale is known."""
     error = np.abs(np.asarray(predicted, float) - np.asarray(true, float))
     scale = np.broadcast_to(np.asarray(mm_per_pixel, float), len(error))
     known = np.isfinite(scale)
-    mm = (error * scale[:, None])[known].mean(0) if known.any() else np.full(error.shape[1], np.nan)
-    return {name: (float(error[:, i].mean()), float(mm[i])) for i, name in enumerate(SIDES[:error.shape[1]])}
+    row = {f"{side}_px": float(value) for side, value in zip(SIDES, error.mean(0))}
+    if known.any():
+        row |= {f"{side}_mm": float(value) for side, value in zip(SIDES, (error * scale[:, None])[known].mean(0))}
+    return row
 
 
 def ratio_error(predicted, true) -> np.ndarray:
@@ -37,22 +31,14 @@ def ratio_error(predicted, true) -> np.ndarray:
     return np.abs(cardiothoracic_ratio(predicted) - cardiothoracic_ratio(true))
 
 
-def enlarged_agreement(predicted, true, limit: float = 0.5) -> float:
-    """Share of pictures where both say the same of 'enlarged heart' (ratio above ``limit``)."""
-    return float(((cardiothoracic_ratio(predicted) > limit) == (cardiothoracic_ratio(true) > limit)).mean())
-
-
 def score_sides(predicted, true, mm_per_pixel=np.nan) -> dict[str, float]:
     """All scores of one set of pictures, as one row of a table; sides in pixels (n, 6)."""
-    overlap, error = iou(predicted, true), side_errors(predicted, true, mm_per_pixel)
-    row = {"pictures": len(overlap), "iou": float(overlap.mean()), "iou_median": float(np.median(overlap)),
+    enlarged = [cardiothoracic_ratio(sides) > ENLARGED for sides in (predicted, true)]
+    overlap = iou(predicted, true)
+    return {"pictures": len(overlap), "iou": float(overlap.mean()), "iou_median": float(np.median(overlap)),
            "iou_worst_tenth": float(np.quantile(overlap, 0.1)),
            "ctr_error": float(ratio_error(predicted, true).mean()),
-           "enlarged_agreement": enlarged_agreement(predicted, true)}
-    row |= {f"{name}_px": pixels for name, (pixels, _) in error.items()}
-    if not all(np.isnan(mm) for _, mm in error.values()):
-        row |= {f"{name}_mm": mm for name, (_, mm) in error.items()}
-    return row
+           "enlarged_agreement": float((enlarged[0] == enlarged[1]).mean())} | side_errors(predicted, true, mm_per_pixel)
 
 
 def mean_box(sides: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Train the heart finder, and measure it on folds of a folder of X-rays."""
 import copy
-import hashlib
 import math
 import time
 from functools import partial
@@ -10,50 +9,51 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cardiac_ml.checkpoints import data_print
-from cardiac_ml.files import code_print
-from cardiac_ml.training import fit
-from cardiac_ml.xray.images import REAL_SIZE, SIZE, CardiacDataset, load_xrays
+from cardiac_ml import training as core
+from cardiac_ml.files import code_fingerprint, fingerprint
 from cardiac_ml.xray.augment import Strength, augment
-from cardiac_ml.xray.finding import load_model, predict_sides, save_model
+from cardiac_ml.xray.finding import predict_sides
+from cardiac_ml.xray.images import REAL_SIZE, ChestXrays, load_xrays
 from cardiac_ml.xray.model import Ensemble, HeartFinder, sides_loss
+from cardiac_ml.xray.phantom import make_radiographs
+from cardiac_ml.xray.picture import SIZE
 from cardiac_ml.xray.scores import iou, mean_box, score_sides
 
 RECIPE = dict(width=32, epochs=120)  # for a few hundred real pictures
-SETTLING = 0.1  # this share of epochs is added, in small steps and with half the changes: closer to true pictures
-SETTLE = dict(learning_rate=5e-4,
-              strength=Strength(zoom=0.12, stretch=0.12, rotation_degrees=4.0, shear=0.03, shift=0.05))
+FINE_TUNE_SHARE = 0.1  # of the epochs, added in small steps and with half the changes: closer to true pictures
+FINE_TUNE = dict(lr=5e-4, strength=Strength(zoom=0.12, stretch=0.12, rotation_degrees=4.0, shear=0.03, shift=0.05))
 MEMBERS = 3  # each trains for about four minutes on two cores
 
 
-def train_heart_finder(train: CardiacDataset, *, epochs: int = 80, width: int = 24, start: HeartFinder | None = None,
-                       strength: Strength = Strength(), side_views: np.ndarray | None = None, batch_size: int = 16,
-                       learning_rate: float = 2e-3, seed: int = 0, device=None, progress: bool = True) -> HeartFinder:
+def train_heart_finder(train: ChestXrays, *, epochs: int = 80, width: int = 24, start: HeartFinder | None = None,
+                       strength: Strength = Strength(), lateral_views: np.ndarray | None = None, batch_size: int = 16,
+                       lr: float = 2e-3, seed: int = 0, device=None, checkpoint=None) -> HeartFinder:
     """A trained HeartFinder: the weights are their running mean over the last hundred steps.
 
-    ``start`` is a network to go on from (trained on virtual chests, say); ``side_views`` (m, 1, size, size) are
+    ``start`` is a network to go on from (trained on virtual chests, say); ``lateral_views`` (m, 1, size, size) are
     pictures of which it learns that they are no frontal chest.
     """
     torch.manual_seed(seed)
     model = HeartFinder(width, train.pictures.shape[-1]) if start is None else copy.deepcopy(start)
-    fit(model, _with_side_views(train, side_views), loss=sides_loss, augment=partial(augment, strength=strength),
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.02, average=0.99, clip=None,
-        seed=seed, device=device, progress=progress)
+    model, _ = core.fit(model, _with_lateral_views(train, lateral_views), loss=sides_loss,
+                        augment=partial(augment, strength=strength), epochs=epochs, batch_size=batch_size, lr=lr,
+                        weight_decay=0.02, ema_decay=0.99, max_grad_norm=None, seed=seed, device=device,
+                        checkpoint=checkpoint)
     return with_usual_spread(model, train.pictures)
 
 
-def with_usual_spread(model: HeartFinder, pictures: np.ndarray) -> HeartFinder:
+def with_usual_spread(model, pictures: np.ndarray):
     """The network, knowing how wide its answers are on chests like these: what is much wider is no such chest."""
     model.usual_spread.fill_(float(np.median(predict_sides(model, pictures).spread[:, :4].mean(1))))
     return model
 
 
-def _with_side_views(train: CardiacDataset, side_views) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures and targets (n, 7), the side views after them with the last target 0."""
-    if side_views is None:
+def _with_lateral_views(train: ChestXrays, lateral_views) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and targets (n, 7), the lateral views after them with the last target 0."""
+    if lateral_views is None:
         return train.pictures, train.targets
-    nothing = np.float32([[0.3, 0.3, 0.7, 0.7, 0.1, 0.9, 0.0]] * len(side_views))  # sides that nobody asks for
-    return np.concatenate([train.pictures, side_views]), np.concatenate([train.targets, nothing])
+    nothing = np.float32([[0.3, 0.3, 0.7, 0.7, 0.1, 0.9, 0.0]] * len(lateral_views))  # sides that nobody asks for
+    return np.concatenate([train.pictures, lateral_views]), np.concatenate([train.targets, nothing])
 
 
 def virtual_start(size: int = SIZE, *, chests: int = 400, epochs: int = 8, seed: int = 0, **training) -> HeartFinder:
@@ -62,24 +62,32 @@ def virtual_start(size: int = SIZE, *, chests: int = 400, epochs: int = 8, seed:
     return train_heart_finder(dataset, epochs=epochs, seed=seed, **training)
 
 
-def train_members(dataset: CardiacDataset, start: HeartFinder | None = None, *, members: int = MEMBERS, seed: int = 0,
-                  progress: bool = True, **training) -> Ensemble:
+def virtual_lateral_views(count: int = 16, size: int = SIZE, seed: int = 0) -> np.ndarray:
+    """(count, 1, size, size) virtual chests seen from the side: what a lateral view is, for training and for checks."""
+    return make_radiographs(count, size=size, seed=seed + 1_000_000, view="lateral")[0][:, None]
+
+
+def train_members(dataset: ChestXrays, start: HeartFinder | None = None, *, members: int = MEMBERS, seed: int = 0,
+                  checkpoints=None, **training) -> Ensemble:
     """Networks trained from one start on the same pictures with other random numbers, to be asked together.
 
     The recipe for a few hundred real pictures: starting from virtual chests, wider than the tutorial's network, and
-    at last with milder changes of the pictures (SETTLE, whatever ``training`` says).
+    at last with milder changes of the pictures (FINE_TUNE, whatever ``training`` says). ``checkpoints`` is a folder in
+    which a killed call finds what it had done.
     """
     size = dataset.pictures.shape[-1]
     training = RECIPE | training
-    start = start or virtual_start(size, seed=seed, width=training["width"], progress=progress)
-    training.setdefault("side_views", virtual_side_views(size=size))
-    settle = training | SETTLE | dict(epochs=math.ceil(SETTLING * training["epochs"]))
-    networks = []
-    for member in range(members):
-        common = dict(seed=seed + 10 * member, progress=progress)
-        network = train_heart_finder(dataset, start=start, **common, **training)
-        networks.append(train_heart_finder(dataset, start=network, **common, **settle))
-    return with_usual_spread(Ensemble(networks).eval(), dataset.pictures)
+    kept = lambda name: checkpoints and Path(checkpoints) / f"{name}.ckpt"  # noqa: E731
+    start = start or virtual_start(size, seed=seed, width=training["width"], checkpoint=kept("start"))
+    training.setdefault("lateral_views", virtual_lateral_views(size=size))
+    fine_tuning = training | FINE_TUNE | dict(epochs=math.ceil(FINE_TUNE_SHARE * training["epochs"]))
+    ensemble = Ensemble(members, training["width"], size)
+    for number in range(members):
+        for stage, settings in (("trained", training), ("fine_tuned", fine_tuning)):
+            network = train_heart_finder(dataset, start=start if stage == "trained" else network,
+                                         seed=seed + 10 * number, checkpoint=kept(f"member_{number}_{stage}"), **settings)
+        ensemble.members[number] = network
+    return with_usual_spread(ensemble.eval(), dataset.pictures)
 
 
 def train_on_folder(folder, *, size: int = REAL_SIZE, **training) -> Ensemble:
@@ -96,20 +104,14 @@ def score_folder(model, folder) -> dict[str, float]:
     return scores | {"confidence": float(found.confidence.mean()), "inverted": int(found.inverted.sum())}
 
 
-def virtual_side_views(count: int = 16, size: int = SIZE, seed: int = 0) -> np.ndarray:
-    """(count, 1, size, size) virtual chests seen from the side: what a lateral view is, for training and for checks."""
-    from cardiac_ml.xray.phantom import make_radiographs
-
-    return make_radiographs(count, size=size, seed=seed + 1_000_000, view="lateral")[0][:, None]
-
+# -------------------------------------------------------------------------------------------------------------- folds
 
 def fold_numbers(count: int, folds: int = 5, seed: int = 0) -> np.ndarray:
     """(count,) the fold of each picture: equal shares, drawn with this seed."""
     return np.random.default_rng(seed).permutation(count) % folds
 
 
-def cross_validated(dataset: CardiacDataset, folds: int = 5, seed: int = 0, progress: bool = True, kept=None,
-                    **training):
+def cross_validated(dataset: ChestXrays, folds: int = 5, seed: int = 0, kept=None, **training):
     """Sides (n, 6, fractions) from networks that have not seen the picture, those of the mean box, and the folds.
 
     ``kept`` is a folder for the networks of finished folds: where it holds one of the same training, it is read.
@@ -118,30 +120,27 @@ def cross_validated(dataset: CardiacDataset, folds: int = 5, seed: int = 0, prog
     network, baseline = np.empty((2, len(dataset), 6))
     start = None  # one for all folds: it has seen no real picture
     for number in range(folds):
-        others, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        path = kept and Path(kept) / f"{_training_print(dataset[others], seed + number, training)}.pt"
+        others, held_out = dataset[fold != number], dataset[fold == number]
+        path = kept and Path(kept) / f"{_training_fingerprint(others, seed + number, training)}.npz"
+        started = time.perf_counter()
         if path and path.exists():
-            model, how = load_model(path), "read from an earlier run"
+            model, how = core.load(path), "read from an earlier run"
         else:
-            start = start or virtual_start(dataset.pictures.shape[-1], seed=seed, width=(RECIPE | training)["width"],
-                                           progress=False)
-            started = time.time()
-            model = train_members(dataset[others], start, seed=seed + number, progress=False, **training)
-            how = f"after {time.time() - started:.0f} s"
+            start = start or virtual_start(dataset.pictures.shape[-1], seed=seed, width=(RECIPE | training)["width"])
+            model = train_members(others, start, seed=seed + number, **training)
+            how = f"after {time.perf_counter() - started:.0f} s"
             if path:
-                save_model(model, path)
-        network[held_out] = predict_sides(model, dataset[held_out].pictures).sides
-        baseline[held_out] = mean_box(dataset[others].sides)
-        if progress:
-            overlap = iou(network[held_out], dataset.sides[held_out]).mean()
-            print(f"fold {number + 1} of {folds}: IoU {overlap:.3f}, {how}", flush=True)
+                core.save(path, model, data=others.source)
+        network[fold == number] = predict_sides(model, held_out.pictures).sides
+        baseline[fold == number] = mean_box(others.sides)
+        print(f"fold {number + 1} of {folds}: IoU {iou(network[fold == number], held_out.sides).mean():.3f}, {how}", flush=True)
     return network, baseline, fold
 
 
-def _training_print(dataset: CardiacDataset, seed: int, training: dict) -> str:
-    """Changes with the pictures, the boxes, the settings, the seed and the code."""
-    what = (seed, sorted(training.items()), data_print((dataset.pictures, dataset.sides)), code_print())
-    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+def _training_fingerprint(dataset: ChestXrays, seed: int, training: dict) -> str:
+    """Changes with the pictures, the boxes, the settings, the seed and the code that trains."""
+    code = code_fingerprint(Path(__file__).parent, Path(core.__file__))
+    return fingerprint(seed, sorted(training.items()), dataset.pictures, dataset.sides, code)
 
 
 def cross_validate(folder, folds: int = 5, seed: int = 0, *, size: int = REAL_SIZE, **training) -> pd.DataFrame:

@@ -16,8 +16,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from cardiac_ml import heartbeats, metrics, models, plots
-from cardiac_ml.challenge import scoring, submission
+from cardiac_ml import challenge, heartbeats, metrics, models, plots
 from cardiac_ml.exercises import check
 from cardiac_ml.training import fit, occlusion, predict, probabilities
 
@@ -289,12 +288,12 @@ for name in ("from nothing", "from task 2"):
 #
 # ## 10. A submission
 #
-# The predictions for the test beats, in the form that `python -m cardiac_ml score submission_task_1.npz` takes:
+# In a challenge (`CARDIAC_ML_DATA` names its public folder) these are its test cases; elsewhere those of our test pile,
+# without their answers. The file is what `python -m cardiac_ml score` takes:
 
 # %%
-cases = scoring.truth_of_beats(1, data, split.test)
-print(submission.write_submission("submission_task_1.npz", 1, cases.ids, scores["network"],
-                                  team="me"))
+cases = challenge.test_cases(1, data, split.test)
+print(challenge.submit(cases, probabilities(predict(net, cases.beats)), team="me"))
 
 # %% [markdown]
 # ## 11. Your turn

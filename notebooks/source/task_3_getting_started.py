@@ -19,8 +19,7 @@ from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 from torch import nn
 
-from cardiac_ml import intracardiac, leads, metrics, models, plots
-from cardiac_ml.challenge import scoring, submission
+from cardiac_ml import challenge, intracardiac, leads, metrics, models, plots
 from cardiac_ml.exercises import check
 from cardiac_ml.heart3d import mesh, pictures, view
 from cardiac_ml.training import fit, load, predict, save
@@ -125,7 +124,7 @@ pictures.maps(heart, points, {kinds[i]: data.activation_ms[i] for i in pair});
 # on the outside of the wall, `MID` within it, `RV` in the right ventricle and `SEPTM` in the wall between both.
 
 # %%
-pictures.bulls_eye(metrics.segment_means(data.activation_ms[case], points.name), points.name);
+pictures.bulls_eye(data.activation_ms[case], points.name);
 
 # %% [markdown]
 # ## 2. Hearts the model has never seen
@@ -392,11 +391,14 @@ again = predict(load("task_3_model.npz"), test.ecg_mv[:1])
 print("saved and loaded, same answer:", np.allclose(again[:, 0], predicted[:1], atol=0.01))
 
 # %% [markdown]
-# And a submission, which `python -m cardiac_ml score` takes:
+# And a submission.
+# In a challenge (`CARDIAC_ML_DATA` names its public folder) these are its test cases; elsewhere those of our test pile,
+# without their answers. The file is what `python -m cardiac_ml score` takes:
 
 # %%
-cases = scoring.truth_of_hearts(3, data, split.test)
-print(submission.write_submission("submission_task_3.npz", 3, cases.ids, predicted, team="me"))
+cases = challenge.test_cases(3, data, split.test)
+times, _ = models.times_and_spreads(predict(net, cases.ecg_mv))
+print(challenge.submit(cases, times, team="me"))
 
 # %% [markdown]
 # ## 11. Your turn

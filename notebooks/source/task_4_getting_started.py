@@ -18,9 +18,8 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from cardiac_ml import intracardiac, leads, metrics, models, plots
+from cardiac_ml import challenge, intracardiac, leads, metrics, models, plots
 from cardiac_ml.activation import apd90_ms, upstroke_ms
-from cardiac_ml.challenge import scoring, submission
 from cardiac_ml.exercises import check
 from cardiac_ml.heart3d import mesh, view
 from cardiac_ml.training import fit, predict
@@ -297,10 +296,13 @@ view.show(heart, points, {"truth": truth[typical], "prediction": predicted[typic
 
 # %% [markdown]
 # ## 10. Hand it in
+#
+# In a challenge (`CARDIAC_ML_DATA` names its public folder) these are its test cases; elsewhere those of our test pile,
+# without their answers. The file is what `python -m cardiac_ml score` takes:
 
 # %%
-cases = scoring.truth_of_hearts(4, data, split.test)
-print(submission.write_submission("submission_task_4.npz", 4, cases.ids, predicted, team="me"))
+cases = challenge.test_cases(4, data, split.test)
+print(challenge.submit(cases, predict(physics, cases.ecg_mv), team="me"))
 
 # %% [markdown]
 # ## 11. Your turn

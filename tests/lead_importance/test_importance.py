@@ -15,155 +15,150 @@ def game(players, seed=0, rows=()):
     return np.random.default_rng(seed).normal(size=(*rows, 2 ** players))
 
 
-def by_all_orders(worth, players):
+def by_all_orders(value, players):
     """The definition itself."""
     added = np.zeros(players)
     orders = list(permutations(range(players)))
     for order in orders:
         present = 0
         for player in order:
-            added[player] += worth[present | 1 << player] - worth[present]
+            added[player] += value[present | 1 << player] - value[present]
             present |= 1 << player
     return added / len(orders)
 
 
 @pytest.mark.parametrize("players", [1, 2, 3, 5, 6])
 def test_exact_values_are_the_mean_over_all_orders(players):
-    worth = game(players, seed=players)
-    assert importance.shapley(worth) == pytest.approx(by_all_orders(worth, players), abs=1e-12)
+    value = game(players, seed=players)
+    assert importance.shapley(value) == pytest.approx(by_all_orders(value, players), abs=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 12), st.integers(0, 10 ** 6))
 def test_efficiency(players, seed):
-    worth = game(players, seed, rows=(3,))
-    total = worth[:, -1] - worth[:, 0]
-    assert np.abs(importance.shapley(worth).sum(axis=-1) - total).max() < 1e-9
+    value = game(players, seed, rows=(3,))
+    total = value[:, -1] - value[:, 0]
+    assert np.abs(importance.shapley(value).sum(axis=-1) - total).max() < 1e-9
 
 
 def test_a_player_who_changes_nothing_gets_nothing():
     small = game(5)
-    inside = importance.members(6)
-    worth = small[inside[:, [0, 1, 2, 4, 5]] @ (1 << np.arange(5))]
-    values = importance.shapley(worth)
+    inside = importance.coalitions(6)
+    value = small[inside[:, [0, 1, 2, 4, 5]] @ (1 << np.arange(5))]
+    values = importance.shapley(value)
     assert abs(values[3]) < 1e-12 and values[[0, 1, 2, 4, 5]] == pytest.approx(importance.shapley(small))
-    assert np.abs(importance.interactions(worth)[3]).max() < 1e-12
+    assert np.abs(importance.interactions(value)[3]).max() < 1e-12
 
 
 def test_players_who_do_the_same_get_the_same():
-    inside = importance.members(4)
-    worth = game(4, 1)
+    inside = importance.coalitions(4)
+    value = game(4, 1)
     swapped = inside[:, [1, 0, 2, 3]] @ (1 << np.arange(4))
-    worth = (worth + worth[swapped]) / 2
-    values = importance.shapley(worth)
+    value = (value + value[swapped]) / 2
+    values = importance.shapley(value)
     assert values[0] == pytest.approx(values[1], abs=1e-12) and abs(values[0] - values[2]) > 1e-3
 
 
 def test_planted_leads_and_their_interaction():
-    inside = importance.members(8)
-    worth = 2.0 * inside[:, 3] - 0.5 * inside[:, 6] + 3.0 * (inside[:, 1] & inside[:, 4])
-    assert importance.shapley(worth) == pytest.approx([0, 1.5, 0, 2, 1.5, 0, -0.5, 0])
+    inside = importance.coalitions(8)
+    value = 2.0 * inside[:, 3] - 0.5 * inside[:, 6] + 3.0 * (inside[:, 1] & inside[:, 4])
+    assert importance.shapley(value) == pytest.approx([0, 1.5, 0, 2, 1.5, 0, -0.5, 0])
     expected = np.zeros((8, 8))
     expected[1, 4] = expected[4, 1] = 3
-    assert importance.interactions(worth) == pytest.approx(expected, abs=1e-12)
-    assert importance.best_sets(worth)[1] == ([3], 2.0) and importance.best_sets(worth)[3] == ([1, 3, 4], 5.0)
-    assert importance.best_sets(worth)[0] == ([], 0.0) and len(importance.best_sets(worth)) == 9
+    assert importance.interactions(value) == pytest.approx(expected, abs=1e-12)
+    assert importance.best_sets(value)[1] == ([3], 2.0) and importance.best_sets(value)[3] == ([1, 3, 4], 5.0)
+    assert importance.best_sets(value)[0] == ([], 0.0) and len(importance.best_sets(value)) == 9
 
 
 def test_interactions_by_their_definition():
-    worth, n = game(5, 7), 5
+    value, n = game(5, 7), 5
     for a, b in combinations(range(n), 2):
         rest = [player for player in range(n) if player not in (a, b)]
         gain = 0.0
         for order in permutations([*rest, (a, b)]):  # the pair arrives together; what does being two add?
             before = importance.position(order[:order.index((a, b))])
-            gain += worth[before | 1 << a | 1 << b] - worth[before | 1 << a] - worth[before | 1 << b] + worth[before]
-        assert importance.interactions(worth)[a, b] == pytest.approx(gain / 24, abs=1e-12)
+            gain += value[before | 1 << a | 1 << b] - value[before | 1 << a] - value[before | 1 << b] + value[before]
+        assert importance.interactions(value)[a, b] == pytest.approx(gain / 24, abs=1e-12)
 
 
 @pytest.mark.parametrize("players", [4, 8])
 def test_equal_to_an_independent_library(players):
     shapiq = pytest.importorskip("shapiq")
-    worth = game(players, 3)
-    worth[0] = 0.0
+    value = game(players, 3)
+    value[0] = 0.0
 
     class Table(shapiq.Game):
         def value_function(self, coalitions):
-            return worth[np.asarray(coalitions, int) @ (1 << np.arange(players))]
+            return value[np.asarray(coalitions, int) @ (1 << np.arange(players))]
 
     exact = shapiq.ExactComputer(n_players=players, game=Table(n_players=players, normalize=False, verbose=False))
-    ours, theirs = importance.shapley(worth), exact("SV")
+    ours, theirs = importance.shapley(value), exact("SV")
     assert ours == pytest.approx([theirs[(k,)] for k in range(players)], abs=1e-9)
     pairs = exact("SII", order=2)
-    ours = importance.interactions(worth)
+    ours = importance.interactions(value)
     assert [ours[a, b] for a, b in combinations(range(players), 2)] == pytest.approx(
         [pairs[pair] for pair in combinations(range(players), 2)], abs=1e-9)
 
 
 def test_random_orders_come_closer_the_more_there_are():
-    worth = game(8, 5)
-    exact = importance.shapley(worth)
-    added = importance.sampled(worth, 20000)
-    assert added.sum(axis=1) == pytest.approx(np.full(20000, worth[-1] - worth[0]))
+    value = game(8, 5)
+    exact = importance.shapley(value)
+    added = importance.sampled(value, 20000)
+    assert added.sum(axis=1) == pytest.approx(np.full(20000, value[-1] - value[0]))
     few, many = (np.abs(added[:count].mean(axis=0) - exact).max() for count in (100, 20000))
     assert many < few and many < 5 * added.std() / np.sqrt(20000)
 
 
 def test_groups_play_as_one():
-    worth = game(6, 2)
+    value = game(6, 2)
     groups = [[0, 1], [2], [3, 4, 5]]
-    played = importance.grouped(worth, groups)
-    assert played.shape == (8,) and played[-1] == worth[-1] and played[1] == worth[0b000011] and played[4] == worth[0b111000]
-    assert importance.shapley(played).sum() == pytest.approx(worth[-1] - worth[0])
+    played = importance.grouped(value, groups)
+    assert played.shape == (8,) and played[-1] == value[-1]
+    assert played[1] == value[0b000011] and played[4] == value[0b111000]
+    assert importance.shapley(played).sum() == pytest.approx(value[-1] - value[0])
     with pytest.raises(DataError, match="one group"):
-        importance.grouped(worth, [[0, 1], [1, 2], [3, 4, 5]])
+        importance.grouped(value, [[0, 1], [1, 2], [3, 4, 5]])
 
 
 def test_values_of_a_population_are_linear_and_its_interval_is_over_patients():
-    worth = game(4, 3, rows=(60,))
+    value = game(4, 3, rows=(60,))
     patients = np.repeat(np.arange(6), 10)
-    mean, low, high = importance.mean_values(worth, patients)
-    assert mean == pytest.approx(importance.shapley(worth.mean(axis=0)))
+    mean, low, high = importance.mean_values(value, patients)
+    assert mean == pytest.approx(importance.shapley(value.mean(axis=0)))
     assert (low < mean).all() and (mean < high).all()
     same = np.repeat(game(4, 4, rows=(6,)), 10, axis=0)  # ten equal records a patient: they count as one
     once = importance.mean_values(same[::10], np.arange(6))
     assert np.concatenate(importance.mean_values(same, patients)) == pytest.approx(np.concatenate(once))
-    seeds = np.stack([worth, worth + game(4, 9)])
+    seeds = np.stack([value, value + game(4, 9)])
     assert (np.diff(importance.mean_values(seeds, patients)[1:], axis=0) > high - low).any()
 
 
-def test_intervals_of_a_score_that_is_no_mean():
-    worth = game(3, 6, rows=(2, 40))  # of a mean, the general way gives what the linear one gives
-    patients = np.repeat(np.arange(8), 5)
-    general = importance.score_values(lambda rows, network: worth[network, rows].mean(axis=0), patients, networks=2)
-    linear = importance.mean_values(worth, patients, draws=200)
-    assert np.concatenate(general) == pytest.approx(np.concatenate(linear))
-
+def test_intervals_are_as_wide_as_redrawn_patients_say():
     rng = np.random.default_rng(0)
-    label = np.arange(40) % 2 == 0
-    answers = rng.normal(0, 1, (8, 40)) + 2 * label * importance.members(3)[:, :1]  # lead 0 alone tells the class
-    mean, low, high = importance.score_values(
-        lambda rows, _: importance.auroc_of_sets(label[rows], answers[:, rows]), patients)
-    assert low[0] > 0.2 and (low <= mean).all() and (mean <= high).all() and np.abs(mean[1:]).max() < 0.15
-
-
-def test_draws_without_the_class():
-    rare = np.arange(30) == 3  # in one patient of ten: a third of the draws miss it
-    answers = np.random.default_rng(1).normal(size=(4, 30))
-
-    def area(positive):
-        return lambda rows, _: importance.auroc_of_sets(positive[rows], answers[:, rows])
-
-    low, high = importance.score_values(area(rare), np.arange(30) // 3)[1:]
-    assert np.isfinite([low, high]).all()
-    with pytest.raises(DataError, match="too few patients"):
-        importance.score_values(area(np.arange(30) < 15), np.arange(30) // 15)
+    patients = np.arange(240) // 4
+    shift = rng.normal(size=60)[patients]  # records of a patient resemble each other
+    label = rng.random(240) < 0.4
+    score = rng.normal(size=(8, 240)) + 0.7 * shift + 1.5 * label * importance.coalitions(3)[:, :1]
+    draws = []
+    for chosen in rng.integers(60, size=(300, 60)):
+        rows = (chosen[:, None] * 4 + np.arange(4)).ravel()
+        draws.append(importance.shapley(importance.auroc_of_sets(label[rows], score[:, rows])))
+    value, low, high = importance.auroc_values(label, score, patients)
+    assert value == pytest.approx(importance.shapley(importance.auroc_of_sets(label, score)))
+    assert high - low == pytest.approx(2 * 1.67 * np.std(draws, axis=0), rel=0.25)
+    assert low[0] > 0.2 and np.abs(value[1:]).max() < 0.15, "player 0 alone tells the class"
+    assert np.isnan(importance.auroc_values(label, score, np.zeros(240))[1]).all(), "of one patient nothing is known"
 
 
 def test_auroc_of_many_sets_at_once():
     rng = np.random.default_rng(0)
     label, score = rng.random(80) < 0.3, rng.integers(0, 9, (16, 80)).astype(float)
     assert importance.auroc_of_sets(label, score) == pytest.approx([roc_auc_score(label, row) for row in score])
+    area, influence = importance.auroc_influence(label, score)
+    assert influence.sum(axis=1) == pytest.approx(np.zeros(16), abs=1e-12)
+    drawn = [[roc_auc_score(label[rows], row[rows]) for row in score[:4]]
+             for rows in np.random.default_rng(1).integers(80, size=(800, 80))]
+    assert np.sqrt((influence[:4] ** 2).sum(axis=1)) == pytest.approx(np.std(drawn, axis=0), rel=0.15)
     with pytest.raises(DataError, match="needs records with and without"):
         importance.auroc_of_sets(np.zeros(80, bool), score)
 

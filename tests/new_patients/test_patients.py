@@ -6,10 +6,14 @@ import pytest
 from tiny import made_record, message
 
 from cardiac_ml import metrics
-from cardiac_ml.new_patients import evaluation as patient_results, classifier as patients
-from cardiac_ml.__main__ import main
-from cardiac_ml.new_patients.features import beat_features, kinds_features, qrs_form, rhythm, usual_beats
+from cardiac_ml.new_patients import classifier as patients
+from cardiac_ml.new_patients import evaluation
+from cardiac_ml.new_patients.features import (TIMING, beat_features, interval_groups, mixture_features, qrs_form,
+                                              regular_beats, rhythm, three_beats)
+from cardiac_ml.new_patients.network import fit_network, predict_network
 from cardiac_ml.new_patients.records import load_records
+from cardiac_ml.new_patients.synthetic import RHYTHMS, mixed, retimed_records, rhythm_of, synthetic_fusions
+from tools.results import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # wfdb's use of pandas
 SYMBOLS = "+" + "NNNNNVNNANNF" * 12
@@ -32,8 +36,9 @@ def beats(folder):
 
 @pytest.fixture
 def few_trees(monkeypatch):
-    monkeypatch.setitem(patients.TREES, "max_iter", 4)
-    monkeypatch.setitem(patients.TREES, "max_bins", 16)
+    for settings in (patients.CLASS_TREES, patients.TIMING_TREES):
+        monkeypatch.setitem(settings, "max_iter", 4)
+        monkeypatch.setitem(settings, "max_bins", 16)
 
 
 def copied(folder, to, *names):
@@ -52,17 +57,35 @@ def intervals(before_ms):
 # Features
 
 def test_rhythm_is_relative_to_the_patients_own():
-    slow, fast = (rhythm(intervals(np.r_[[1000] * 20, 600, 1400, [1000] * 20] * scale)) for scale in (1, 0.5))
-    for name in ("before", "after_before", "before_patient", "before_unusual", "both"):
+    slow, fast = (rhythm(intervals(np.r_[[1000] * 20, 600, 1400, [1000] * 20] * scale), np.ones(42, bool))
+                  for scale in (1, 0.5))
+    for name in ("before_near", "after_before", "before_rest", "before_score", "both", "in_groups"):
         assert np.allclose(slow[name], fast[name], equal_nan=True), name
-    assert slow["before"][20] == pytest.approx(np.log(0.6)) and slow["before"][5] == 0
-    assert slow["after"][20] == pytest.approx(np.log(1.4)) and np.isnan(slow["after"][-1])
+    assert slow["before_near"][20] == pytest.approx(np.log(0.6)) and slow["before_near"][5] == 0
+    assert slow["after_near"][20] == pytest.approx(np.log(1.4)) and np.isnan(slow["after_near"][-1])
 
 
-def test_early_beats_and_those_before_them_are_not_usual():
-    usual = usual_beats(intervals([1000] * 20 + [600, 1400] + [1000] * 20))
-    assert not usual[[19, 20, 21]].any() and usual[:19].all()
-    assert usual_beats(intervals([100, 900] * 20)).all(), "where hardly any beat is usual all have to do"
+def test_early_beats_are_early_where_most_beats_are():
+    """Compared with the median, the pause looks late and nothing early; compared with the long intervals, it shows."""
+    found = rhythm(intervals([700, 700, 700, 1400] * 30), np.ones(120, bool))
+    early, rested = 61, 63
+    assert found["before_near"][early] == 0 and found["before_rest"][early] == pytest.approx(np.log(0.5))
+    assert found["before_rest"][rested] == 0 and found["below_long"][early] == pytest.approx(np.log(0.5), abs=1e-6)
+    assert found["short_share"][early] == pytest.approx(0.75, abs=0.02)
+
+
+def test_intervals_in_two_groups_are_told_from_irregular_ones():
+    random = np.random.default_rng(0)
+    irregular = np.log(random.uniform(500, 1000, 200))
+    two = np.log(np.where(random.random(200) < 0.5, 500, 1000)) + random.normal(0, 0.03, 200)
+    clear = [np.median(interval_groups(x, x)["groups_clear"]) for x in (two, irregular)]
+    assert clear[0] > 2 * clear[1]
+
+
+def test_early_beats_and_those_before_them_are_not_regular():
+    regular = regular_beats(intervals([1000] * 20 + [600, 1400] + [1000] * 20))
+    assert not regular[[19, 20, 21]].any() and regular[:19].all()
+    assert regular_beats(intervals([100, 900] * 20)).all(), "where hardly any beat is regular all have to do"
 
 
 def test_every_beat_has_features_and_units_do_not_matter(beats):
@@ -71,7 +94,7 @@ def test_every_beat_has_features_and_units_do_not_matter(beats):
     assert np.isfinite(table.drop(index=np.flatnonzero(table.isna().any(axis=1)))).all(axis=None)
     assert table.isna().to_numpy().mean() < 0.3
     twice = beat_features(replace(beats, window_mv=2 * beats.window_mv))
-    assert np.allclose(table["own_alike"], twice["own_alike"], atol=0.02)
+    assert np.allclose(table["dominant_correlation"], twice["dominant_correlation"], atol=0.02)
     assert np.allclose(table["width"], twice["width"], atol=0.05)
 
 
@@ -91,12 +114,12 @@ def test_a_fusion_beat_has_a_share_of_both_kinds():
     own = np.exp(-(time_ms / 15) ** 2)
     other = np.exp(-((time_ms - 30) / 60) ** 2) - np.exp(-((time_ms + 60) / 30) ** 2)
     signal = np.concatenate([[own] * 30, [other] * 10, [(own + other) / 2]])
-    found = kinds_features([(signal, own)], time_ms)
-    assert found["own_share"][[0, 30, 40]] == pytest.approx([1, 0, 0.5], abs=0.01)
-    assert found["other_share"][[0, 30, 40]] == pytest.approx([0, 1, 0.5], abs=0.01)
-    assert found["mixture_rest"][40] < 0.01 and found["strange"][0] == pytest.approx(10 / 41, abs=0.03)
-    plain = kinds_features([(signal[:30], own)], time_ms)
-    assert np.isnan(plain["other_share"]).all() and (plain["strange"] == 0).all()
+    found = mixture_features([(signal, own)], time_ms)
+    assert found["dominant_share"][[0, 30, 40]] == pytest.approx([1, 0, 0.5], abs=0.01)
+    assert found["second_share"][[0, 30, 40]] == pytest.approx([0, 1, 0.5], abs=0.01)
+    assert found["mixture_rest"][40] < 0.01 and found["unlike_share"][0] == pytest.approx(10 / 41, abs=0.03)
+    plain = mixture_features([(signal[:30], own)], time_ms)
+    assert np.isnan(plain["second_share"]).all() and (plain["unlike_share"] == 0).all()
 
 
 def test_a_wide_complex_is_wider():
@@ -112,31 +135,64 @@ def test_too_narrow_windows_are_refused(folder):
 
 # Fusion beats and weights
 
-def test_made_fusion_beats_lie_between_the_two(beats):
+def test_synthetic_fusion_beats_lie_between_the_two(beats):
     time_ms = np.arange(-400, 600, 1000 / 360)
     normal, other = np.zeros((50, 2, len(time_ms))), np.zeros((50, 2, len(time_ms)))
     normal[:, :, time_ms < -200] = 0.2  # its P wave
     other[:, :, np.abs(time_ms) < 60] = 1
-    made = patients.mixed(normal, other, time_ms, np.random.default_rng(0))
+    made = mixed(normal, other, time_ms, np.random.default_rng(0))
     assert np.array_equal(made[:, :, time_ms < -200], normal[:, :, time_ms < -200].astype(np.float32))
     middle = made[:, 0, np.abs(time_ms) < 20]
     assert 0.25 <= middle.min() < 0.35 and 0.65 < middle.max() <= 0.75
-    fusions = patients.made_fusions(beats, seed=1)
-    assert (fusions.label == patients.FUSION).all() and set(fusions.patient) == {101, 106, 108}
-    assert len(fusions.label) == 3 * (len(beats) // 3 // 25)
-    assert fusions.features.shape[1] == beat_features(beats).shape[1]
+    fusions, rows = synthetic_fusions(beats, seed=1)
+    assert (fusions.label[rows] == patients.FUSION).all() and len(rows) == 3 * (len(beats) // 3 // 25)
+    assert set(fusions.table["patient"].iloc[rows]) == {101, 106, 108}
+    assert np.array_equal(np.delete(fusions.window_mv, rows, 0), np.delete(beats.window_mv, rows, 0))
 
 
 def test_no_fusion_beats_without_ventricular_ones(beats):
-    assert len(patients.made_fusions(beats[beats.label != patients.VENTRICULAR]).label) == 0
+    assert len(synthetic_fusions(beats[beats.label != patients.VENTRICULAR])[1]) == 0
 
 
-def test_fusion_beats_of_held_out_patients_are_not_learned_from(beats, few_trees, monkeypatch):
+def test_synthetic_beats_of_test_patients_are_not_learned_from(beats, few_trees, monkeypatch):
     seen = []
-    monkeypatch.setattr(patients, "row_weights", lambda label, patient: seen.append(set(patient)) or label + 1.0)
+    monkeypatch.setattr(patients, "row_weights",
+                        lambda label, record: seen.extend(name.split()[0] for name in record) or label + 1.0)
     table = patients.beat_table(beats)
-    patients.fit_trees(table.rows(table.patient != 106), patients.made_fusions(beats))
-    assert seen == [{101, 108}]
+    patients.fit_trees(table.rows(table.patient != 106), patients.synthetic_table(beats))
+    assert set(seen) == {"101", "108"}
+
+
+# Records in another rhythm
+
+def test_each_rhythm_is_what_its_name_says():
+    for seed in range(5):
+        made = {kind: rhythm_of(kind, 400, np.random.default_rng(seed)) for kind in RHYTHMS}
+        share = {kind: early.mean() for kind, (_, early) in made.items()}
+        assert share["mostly early"] > 0.6 and 0.3 < share["bigeminy"] < 0.6 and 0 < share["single"] < 0.1
+        assert not sum(share[kind] for kind in ("fibrillation", "flutter", "sinus arrhythmia", "pauses"))
+        for kind in ("mostly early", "bigeminy"):
+            interval_ms, early = made[kind]
+            assert np.median(interval_ms[early]) < 0.85 * np.median(interval_ms[~early])
+        jump = {kind: np.median(np.abs(np.diff(np.log(made[kind][0])))) for kind in made}
+        assert jump["fibrillation"] > 2 * jump["pauses"] and min(ms.min() for ms, _ in made.values()) > 250
+
+
+def test_retimed_records_keep_the_qrs_and_change_the_p_wave(beats):
+    time_ms = beats.window_time_ms
+    wave = np.exp(-(time_ms / 10) ** 2) + 0.2 * np.exp(-((time_ms + 150) / 20) ** 2)
+    source = replace(beats, window_mv=np.broadcast_to(wave.astype(np.float32), beats.window_mv.shape).copy())
+    made = retimed_records(source, seed=3, kinds=("bigeminy", "fibrillation"), beats=80)
+    assert len(made) == 3 * 2 * 80 and set(made.table["record"]) >= {"101 bigeminy", "108 fibrillation"}
+    regular = (made.table["kind"] == "bigeminy").to_numpy()
+    early = made.label == patients.EARLY
+    assert np.abs(made.window_mv[:, 0, time_ms == 0] - 1).max() < 0.3, "the R peak is where its time is zero"
+    p = made.window_mv[:, 0, np.abs(time_ms + 150).argmin()]
+    assert np.median(p[regular & ~early]) == pytest.approx(0.2, abs=0.03)
+    assert not early[~regular].any() and np.median(p[~regular]) < 0.1
+    assert np.array_equal(made.window_mv, retimed_records(source, 3, ("bigeminy", "fibrillation"), 80).window_mv)
+    again = retimed_records(source, seed=4, kinds=("bigeminy",), beats=80)
+    assert not np.array_equal(again.table["rr_after_ms"], made.table["rr_after_ms"][regular])
 
 
 def test_weights_raise_rare_classes_and_rare_patients():
@@ -152,15 +208,31 @@ def test_thinning_keeps_at_most_so_many_of_a_class_and_patient_and_no_q():
     assert np.bincount(label[rows]).tolist() == [20, 5] and (np.diff(rows) > 0).all()
 
 
-def test_fusion_beats_are_believed_where_ventricular_ones_are():
-    class Model:
-        classes_ = np.arange(4)
+class Fixed:
+    """Trees that answer what they are told."""
 
-        def predict_proba(self, features):
-            return np.array([[0.4, 0, 0.0, 0.6]] * 3 + [[0.4, 0, 0, 0.6], [0, 0, 1, 0], [0, 0, 1, 0]])
-    table = patients.BeatTable(np.zeros((6, 1)), np.zeros(6), np.repeat([1, 2], 3))
-    answer = patients.predict_trees(Model(), table)
+    def __init__(self, answer):
+        self.answer, self.classes_ = np.array(answer, float), np.arange(len(answer[0]))
+
+    def predict_proba(self, features):
+        return self.answer
+
+
+def table_of(label, record):
+    return patients.BeatTable(*[np.zeros((len(label), 1))] * 2, label, record, record, np.zeros((len(label), 480)))
+
+
+def test_fusion_beats_are_believed_where_ventricular_ones_are():
+    classes = Fixed([[0.4, 0, 0.0, 0.6]] * 3 + [[0.4, 0, 0, 0.6], [0, 0, 1, 0], [0, 0, 1, 0]])
+    answer = patients.predict_trees(patients.Trees(classes, Fixed([[1, 0]] * 6)),
+                                    table_of(np.zeros(6), np.repeat([1, 2], 3)))
     assert (answer[:3, patients.FUSION] == 0).all() and answer[3, patients.FUSION] == pytest.approx(0.3 / 0.7)
+
+
+def test_time_says_which_of_normal_and_early():
+    model = patients.Trees(Fixed([[0.8, 0, 0.2, 0]] * 2), Fixed([[0.25, 0.75], [1, 0]]))
+    answer = patients.predict_trees(model, table_of(np.zeros(2), np.array([1, 1])))
+    assert answer == pytest.approx(np.array([[0.2, 0.6, 0.2, 0], [0.8, 0, 0.2, 0]]))
 
 
 # Who is learned from, who is tested
@@ -192,20 +264,45 @@ def test_a_record_of_one_channel_is_named(tmp_path):
 
 def test_one_patient_or_one_class_is_too_little(beats, few_trees):
     alone = beats[beats.table["patient"].to_numpy() == 106]
-    assert "one person only" in message(patients.cross_validated, alone, None)
+    assert "one person only" in message(patients.folds_of_patients, alone)
     table = patients.beat_table(beats)
     only_n = table.rows(table.label == 0)
-    none = patients.BeatTable(np.empty((0, 0)), np.empty(0), np.empty(0))
-    assert "too few of the classes" in message(patients.fit_trees, only_n, none)
+    assert "too few of the classes" in message(patients.fit_trees, only_n, table.rows(slice(0)))
 
 
-def test_cross_validation_answers_every_beat_from_other_patients(beats):
-    patient = beats.table["patient"].to_numpy()
+def test_every_beat_is_answered_by_a_model_of_other_patients(beats):
+    table = patients.beat_table(beats)
 
-    def predict(kept, held_out):
-        assert not set(patient[kept]) & set(patient[held_out])
-        return np.tile([0.0, 0, 0, 1], (len(held_out), 1))
-    assert (patients.cross_validated(beats, predict)[:, 3] == 1).all()
+    def predict(trained_on, held_out):
+        assert set(held_out.patient) <= {101, 106, 108} - trained_on
+        return np.tile([0.0, 0, 0, 1], (len(held_out.label), 1))
+    folds = patients.folds_of_patients(beats)
+    assert sorted(np.concatenate(folds)) == [101, 106, 108]
+    answers = evaluation.held_out_answers(lambda train, synthetic, seed: set(train.patient), predict, table, None,
+                                          (table, table.rows(slice(50))), folds, 0)
+    assert [answer.shape for answer in answers] == [(len(beats), 4), (50, 4)]
+    assert all((answer[:, 3] == 1).all() for answer in answers)
+
+
+# The network
+
+def test_the_network_sees_the_beats_on_both_sides(beats):
+    seen = three_beats(beats).reshape(len(beats), 3, 2, -1)
+    assert np.array_equal(seen[5, 0], seen[4, 1]) and np.array_equal(seen[5, 2], seen[6, 1])
+    assert np.allclose(three_beats(replace(beats, window_mv=3 * beats.window_mv)), three_beats(beats), atol=0.2)
+
+
+def test_the_network_learns_that_early_beats_come_early(beats):
+    table = patients.beat_table(beats)
+    train, test = (table.rows(rows & (table.label < 2)) for rows in (table.patient != 108, table.patient == 108))
+    early = [name for name in beat_features(beats) if name.startswith(TIMING)].index(TIMING + "before_near")
+    for part in (train, test):
+        part.timing[:], part.beats[:] = 0, 0  # nothing else to see
+        part.timing[:, early] = np.where(part.label == 1, -0.5, 0)
+    synthetic = train.rows(slice(0))
+    answer = predict_network(fit_network(train, synthetic, epochs=60), test)
+    assert answer.sum(axis=1) == pytest.approx(np.ones(len(answer)))
+    assert metrics.balanced_accuracy(test.label, answer) > 0.9
 
 
 # The report
@@ -213,20 +310,34 @@ def test_cross_validation_answers_every_beat_from_other_patients(beats):
 def test_the_report_counts_what_the_answers_say():
     truth, patient = np.array([0, 0, 1, 2]), np.array([1, 1, 2, 2])
     answer = np.eye(4)[[0, 1, 1, 2]]
-    text = patient_results.as_markdown("How.", truth, patient, {"model": ([answer, answer], 3.2)})
+    stress = table_of(np.array([1, 1, 0]), np.array(["1 bigeminy", "1 bigeminy", "2 pauses"]))
+    test = table_of(truth, patient)
+    text = evaluation.as_markdown("How.", test, stress, {"model": ([answer] * 2, [np.eye(4)[[1, 0, 0]]] * 2, 3.2)})
     assert f"| model | {metrics.macro_f1(truth, answer):.3f} ± 0.000 | 2 |" in text and "| 3 |" in text
-    assert "| N | 0.500 | 1.000 | 0.667 | 1 | 1 | 0 | 0 |" in text
+    assert "| N | 0.500 (" in text and ") | 0.667 (" in text and "| 1 | 1 | 0 | 0 |" in text
     assert "| F | none | none | none | 0 | 0 | 0 | 0 |" in text
     assert "N 2 beats of 1 patients (100 % of record 1)" in text and "F 0 beats;" not in text
+    assert "| bigeminy | 0.500 | none |" in text and "| pauses | none | 1.000 |" in text
+
+
+def test_intervals_of_a_class_are_over_patients():
+    truth, patient = np.tile([0, 1], 40), np.repeat(np.arange(8), 10)
+    answer = np.eye(4)[np.where(patient < 4, truth, 0)]  # of four patients no early beat is found
+    line = evaluation.class_lines(table_of(truth, patient), [answer])[3]
+    low, high = map(float, line.split("(")[1].split(")")[0].split(" to "))
+    assert line.startswith("| S | 0.500") and low < 0.3 and high > 0.7
+    found = metrics.f1_scores(truth, answer)
+    assert evaluation.f1_of(1)(truth, answer) == pytest.approx(found[1])
 
 
 def test_the_command_cross_validates_and_tests(folder, tmp_path, capsys, few_trees, monkeypatch):
-    monkeypatch.setattr(patients, "plain_network", lambda train, test, seed: np.tile([1.0, 0, 0, 0], (len(test), 1)))
-    call = ["results", "--task", "2", "--split", "patients", "--seeds", "1", "--records", str(folder)]
-    assert main([*call, "--out", str(tmp_path / "r.md")]) == 0
+    monkeypatch.setattr(evaluation, "fit_network", lambda train, synthetic, seed: None)
+    monkeypatch.setattr(evaluation, "predict_network", lambda model, table: np.eye(4)[np.zeros(len(table.label), int)])
+    call = ["--task", "2", "--split", "patients", "--seeds", "1", "--records", str(folder)]
+    main([*call, "--out", str(tmp_path / "r.md")])
     shown = capsys.readouterr().out
     assert "Cross-validation over 3 whole records" in shown and (tmp_path / "r.md").read_text() in shown
-    assert main([*call, "--test-records", str(folder)]) == 0
+    main([*call, "--test-records", str(folder)])
     assert "Learned from 3 records, tested on 2 others: 100, 103." in capsys.readouterr().out
 
 
@@ -235,14 +346,8 @@ def test_the_command_cross_validates_and_tests(folder, tmp_path, capsys, few_tre
     (["--task", "2", "--records", "absent"], "is not a folder"),
     (["--task", "2", "--records", ".", "--seeds", "0"], "1 or more"),
 ])
-def test_a_wrong_call_says_what_to_do(capsys, call, words):
-    assert main(["results", "--split", "patients", *call]) == 1
-    assert words in capsys.readouterr().err
-
-
-def test_the_plain_network_learns_from_rows_of_four_classes(beats):
-    answer = patients.plain_network(beats[:200], beats[200:240], epochs=1)
-    assert answer.shape == (40, 4) and np.allclose(answer.sum(axis=1), 1, atol=1e-5)
+def test_a_wrong_call_says_what_to_do(call, words):
+    assert words in message(main, ["--split", "patients", *call])
 
 
 # Real records
@@ -254,7 +359,7 @@ def test_fusion_beats_of_a_real_patient_are_found_without_having_seen_one(real_d
     assert len(patients.training_names(folder)) == 22
     learned = patients.load_patients(folder, ["106", "119", "201", "223"])
     tested = patients.load_patients(folder, ["116", "208"])
-    model = patients.fit_trees(patients.beat_table(learned), patients.made_fusions(learned))
+    model = patients.fit_trees(patients.beat_table(learned), patients.synthetic_table(learned))
     answer = patients.predict_trees(model, patients.beat_table(tested))
     scored = tested.label < len(patients.CLASSES)
     found = metrics.sensitivities(tested.label[scored], answer[scored])

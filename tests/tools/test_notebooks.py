@@ -23,11 +23,11 @@ def test_is_what_its_source_makes(path):
 def truth_of(task, path):
     """The test cases of a quick run, whose settings stand in the source."""
     if task == 1:
-        data = heartbeats.load_ptb(virtual_hearts=8)
-        return scoring.truth_of_beats(1, data, heartbeats.split_test(data)[1])
+        data = heartbeats.load_ptb(hearts=8)
+        return scoring.truth_of_beats(1, data, heartbeats.split(data).test)
     source = notebooks.source_path(path).read_text(encoding="utf-8")
     sizes = [int(re.search(rf"^{name} = .*# quick: (\d+)", source, re.MULTILINE)[1]) for name in ("HEARTS", "CASES")]
-    data = intracardiac.load(virtual_hearts=sizes[0], virtual_cases=sizes[1], progress=False)
+    data = intracardiac.load(hearts=sizes[0], cases=sizes[1], progress=False)
     return scoring.truth_of_hearts(task, data, intracardiac.split_by_heart(data.table).test)
 
 
@@ -40,6 +40,6 @@ def test_runs_on_tiny_settings_and_agrees_with_the_scorer(path, tmp_path):
     if path.stem[:6] in SCORED:
         task, printed = int(path.stem[5]), re.search(SCORED[path.stem[:6]], outcome.score)[1]
         submission = next(tmp_path.rglob(f"submission_task_{task}.npz"))
-        found = scoring.score(submission, truth_of(task, path), draws=20)[scoring.MAIN[task]]
+        found = scoring.score(submission, truth_of(task, path))[scoring.MAIN[task]]
         assert found.value == pytest.approx(float(printed), abs=0.6 * 10.0 ** -len(printed.partition(".")[2]))
         assert np.isfinite([found.low, found.high]).all() and found.low <= found.high

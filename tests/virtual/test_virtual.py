@@ -14,7 +14,7 @@ from cardiac_ml.activation import apd90_ms
 from cardiac_ml.points import check_points, read_points
 from cardiac_ml.virtual import compiled, conduction, signals, torso
 from cardiac_ml.virtual.anatomy import Shape, build_heart, draw_shape, muscle
-from cardiac_ml.virtual.geometry import reference_heart
+from cardiac_ml.heart3d.mesh import reference_heart
 from cardiac_ml.virtual.mesh import mesh_solid, surface_triangles, volumes_mm3
 from cardiac_ml.virtual.points import find_places, recording_points
 from cardiac_ml.virtual.torso import lead_field, stiffness

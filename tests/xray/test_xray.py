@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cardiac_ml.xray import images as xray, augment as xray_augment
 from cardiac_ml.files import DataError
+from cardiac_ml.xray import augment, images, picture
 
 
 def gradient(height=100, width=120, top=255):
@@ -38,49 +38,37 @@ def write_dicom(path, stored, *, bits=12, photometric="MONOCHROME2", syntax=None
     return path
 
 
-# -------------------------------------------------------------------------------------------------------------- DICOM
+def read_dicom(folder, stored=gradient(), **tags):
+    return images.read_picture(write_dicom(folder / "a.dcm", stored, **tags))
+
+
+# ---- DICOM ----
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
-def test_dicom_of_any_depth_is_stretched_to_one(tmp_path, bits):
+def test_dicom_of_any_depth_and_photometry_is_stretched_to_one(tmp_path, bits):
     stored = gradient(top=2**bits - 1)
-    picture = xray.read_picture(write_dicom(tmp_path / "a.dcm", stored, bits=bits))
-    np.testing.assert_allclose(picture.pixels, stored / stored.max(), atol=1e-6)
-    assert picture.pixels.dtype == np.float32 and not picture.doubts
-
-
-def test_monochrome1_is_turned_round(tmp_path):
-    stored = gradient(top=4095)
-    pair = [xray.read_picture(write_dicom(tmp_path / f"{kind}.dcm", stored, photometric=kind)).pixels
-            for kind in ("MONOCHROME1", "MONOCHROME2")]
-    np.testing.assert_allclose(pair[0], 1 - pair[1], atol=1e-6)
+    seen, turned = (read_dicom(tmp_path, stored, bits=bits, photometric=kind) for kind in ("MONOCHROME2", "MONOCHROME1"))
+    np.testing.assert_allclose(seen.pixels, stored / stored.max(), atol=1e-6)
+    np.testing.assert_allclose(turned.pixels, 1 - seen.pixels, atol=1e-6)
+    assert seen.pixels.dtype == np.float32 and not seen.doubts
 
 
 def test_rescale_comes_before_the_window(tmp_path):
     """Window 100 .. 300 in units of 2 * stored - 100: greys change between the stored 100 and 200 alone."""
     stored = gradient(top=400)
-    picture = xray.read_picture(write_dicom(tmp_path / "a.dcm", stored, RescaleSlope=2, RescaleIntercept=-100,
-                                            WindowCenter=200, WindowWidth=200))
-    expected = np.clip((2 * stored - 200) / 200, 0, 1)
-    np.testing.assert_allclose(picture.pixels, expected, atol=0.011)
-    assert picture.pixels[stored < 99].max() == 0 and picture.pixels[stored > 201].min() == 1
+    seen = read_dicom(tmp_path, stored, RescaleSlope=2, RescaleIntercept=-100, WindowCenter=200, WindowWidth=200).pixels
+    np.testing.assert_allclose(seen, np.clip((2 * stored - 200) / 200, 0, 1), atol=0.011)
+    assert seen[stored < 99].max() == 0 and seen[stored > 201].min() == 1
+    nothing = read_dicom(tmp_path, WindowCenter=9000, WindowWidth=10)
+    assert np.ptp(nothing.pixels) == 1 and "window" in nothing.notes[0]
 
 
 def test_voi_table_is_applied(tmp_path):
-    pytest.importorskip("pydicom")
-    from pydicom.dataset import Dataset
-
-    table = Dataset()
+    table = pytest.importorskip("pydicom").dataset.Dataset()
     table.LUTDescriptor, table.LUTData = [256, 0, 16], [int(65535 * (i / 255) ** 2) for i in range(256)]
-    table["LUTData"].VR = "US"
-    table["LUTDescriptor"].VR = "US"
-    stored = gradient(top=255)
-    path = write_dicom(tmp_path / "a.dcm", stored, VOILUTSequence=[table])
-    np.testing.assert_allclose(xray.read_picture(path).pixels, (stored / 255) ** 2, atol=1e-4)
-
-
-def test_a_window_that_shows_nothing_is_ignored_and_told(tmp_path):
-    picture = xray.read_picture(write_dicom(tmp_path / "a.dcm", gradient(), WindowCenter=9000, WindowWidth=10))
-    assert np.ptp(picture.pixels) == 1 and "window" in picture.notes[0]
+    table["LUTData"].VR = table["LUTDescriptor"].VR = "US"
+    seen = read_dicom(tmp_path, gradient(top=255), VOILUTSequence=[table])
+    np.testing.assert_allclose(seen.pixels, (gradient(top=255) / 255) ** 2, atol=1e-4)
 
 
 def test_high_bits_and_padding_are_no_picture(tmp_path):
@@ -88,114 +76,100 @@ def test_high_bits_and_padding_are_no_picture(tmp_path):
     stored[:20] = 4095  # outside the collimator
     overlay = stored.copy()
     overlay[50, 50] |= 1 << 14
-    picture = xray.read_picture(write_dicom(tmp_path / "a.dcm", overlay, PixelPaddingValue=4095))
-    assert picture.pixels[:20].max() == 0
+    seen = read_dicom(tmp_path, overlay, PixelPaddingValue=4095)
+    assert seen.pixels[:20].max() == 0
     rest = stored[20:].astype(float)
-    np.testing.assert_allclose(picture.pixels[20:], (rest - rest.min()) / np.ptp(rest), atol=1e-6)
+    np.testing.assert_allclose(seen.pixels[20:], (rest - rest.min()) / np.ptp(rest), atol=1e-6)
 
 
-def test_millimetres_a_pixel(tmp_path):
-    plain = write_dicom(tmp_path / "a.dcm", gradient(), PixelSpacing=[0.2, 0.2])
-    magnified = write_dicom(tmp_path / "b.dcm", gradient(), ImagerPixelSpacing=[0.3, 0.3],
-                            EstimatedRadiographicMagnificationFactor=1.2)
-    assert xray.read_picture(plain).mm_per_pixel == pytest.approx(0.2)
-    assert xray.read_picture(magnified).mm_per_pixel == pytest.approx(0.25)
-    assert np.isnan(xray.read_picture(write_dicom(tmp_path / "c.dcm", gradient())).mm_per_pixel)
-    with pytest.raises(DataError, match="square"):
-        xray.read_picture(write_dicom(tmp_path / "d.dcm", gradient(), PixelSpacing=[0.2, 0.4]))
-
-
-def test_compressed_without_a_decoder_says_what_to_install(tmp_path):
-    pytest.importorskip("pydicom")
-    from pydicom.encaps import encapsulate
-    from pydicom.uid import JPEG2000Lossless
-
-    broken = encapsulate([b"\xff\x4f\0\0"])
-    path = write_dicom(tmp_path / "a.dcm", gradient(), syntax=JPEG2000Lossless, PixelData=broken)
-    with pytest.raises(DataError, match="(?s)JPEG 2000.*pylibjpeg"):
-        xray.read_picture(path)
+def test_what_the_header_says(tmp_path):
+    assert read_dicom(tmp_path, PixelSpacing=[0.2, 0.2]).mm_per_pixel == pytest.approx(0.2)
+    magnified = dict(ImagerPixelSpacing=[0.3, 0.3], EstimatedRadiographicMagnificationFactor=1.2)
+    assert read_dicom(tmp_path, **magnified).mm_per_pixel == pytest.approx(0.25)
+    assert np.isnan(read_dicom(tmp_path).mm_per_pixel)
+    assert len(read_dicom(tmp_path, ViewPosition="LL", Modality="CT", BodyPartExamined="HAND").doubts) == 3
+    assert not read_dicom(tmp_path, ViewPosition="PA", BodyPartExamined="CHEST").doubts
 
 
 @pytest.mark.parametrize("tags, words", [
+    (dict(PixelSpacing=[0.2, 0.4]), "square"),
     (dict(NumberOfFrames=3), "3 frames"),
     (dict(photometric="PALETTE COLOR"), "colour"),
     (dict(PixelData=b"\0\1" * 50), "do not fit"),
+    (dict(Rows=60_000, Columns=60_000), "60000 x 60000 pixels.*at most 40,000,000"),
+    (dict(syntax="1.2.840.10008.1.2.4.90", PixelData=b"\xfe\xff\0\xe0\0\0\0\0\xfe\xff\0\xe0\4\0\0\0\xff\x4f\0\0"),
+     "(?s)JPEG 2000.*pylibjpeg"),
 ])
-def test_dicom_that_is_no_single_grey_picture(tmp_path, tags, words):
+def test_dicom_that_cannot_be_read_as_one_grey_picture(tmp_path, tags, words):
     with pytest.raises(DataError, match=words):
-        xray.read_picture(write_dicom(tmp_path / "a.dcm", gradient(), **tags))
+        read_dicom(tmp_path, **tags)
 
 
-def test_header_that_speaks_against_a_frontal_chest(tmp_path):
-    path = write_dicom(tmp_path / "a.dcm", gradient(), ViewPosition="LL", Modality="CT", BodyPartExamined="HAND")
-    assert len(xray.read_picture(path).doubts) == 3
-    path = write_dicom(tmp_path / "b.dcm", gradient(), ViewPosition="PA", BodyPartExamined="CHEST")
-    assert not xray.read_picture(path).doubts
-
-
-def test_broken_dicom_and_missing_file(tmp_path):
+def test_broken_dicom_missing_file_and_missing_pydicom(tmp_path, monkeypatch):
     (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\1" * 40)
     with pytest.raises(DataError):
-        xray.read_picture(tmp_path / "a.dcm")
+        images.read_picture(tmp_path / "a.dcm")
     with pytest.raises(DataError, match="no such file"):
-        xray.read_picture(tmp_path / "b.dcm")
-
-
-def test_without_pydicom_the_error_names_the_extra(tmp_path, monkeypatch):
+        images.read_picture(tmp_path / "b.dcm")
     path = write_dicom(tmp_path / "a.dcm", gradient())
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
     with pytest.raises(DataError, match=r"cardiac-ml\[xray\]"):
-        xray.read_picture(path)
+        images.read_picture(path)
 
 
-# ------------------------------------------------------------------------------------------------------ other pictures
+# ---- other pictures ----
 
-@pytest.mark.parametrize("mode, dtype, top", [("L", np.uint8, 255), ("I;16", np.uint16, 65535)])
-def test_grey_png(tmp_path, mode, dtype, top):
-    pixels = gradient(top=top).astype(dtype)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    picture = xray.read_picture(tmp_path / "a.png")
-    np.testing.assert_allclose(picture.pixels, pixels / pixels.max(), atol=1e-6)
-
-
-def test_grey_saved_as_colour_is_fine_and_a_photograph_is_doubted(tmp_path):
+def test_grey_pictures_of_8_and_16_bits_and_in_colour(tmp_path):
+    for dtype, top in ((np.uint8, 255), (np.uint16, 65535)):
+        pixels = gradient(top=top).astype(dtype)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        np.testing.assert_allclose(images.read_picture(tmp_path / "a.png").pixels, pixels / pixels.max(), atol=1e-6)
     grey = np.repeat(gradient()[..., None], 3, 2).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "grey.jpg")
-    assert not xray.read_picture(tmp_path / "grey.jpg").doubts
-    photograph = grey.copy()
-    photograph[..., 0] = 255 - photograph[..., 0]
-    Image.fromarray(photograph).save(tmp_path / "colour.png")
-    assert "colour" in xray.read_picture(tmp_path / "colour.png").doubts[0]
+    assert not images.read_picture(tmp_path / "grey.jpg").doubts
+    grey[..., 0] = 255 - grey[..., 0]  # a photograph
+    Image.fromarray(grey).save(tmp_path / "colour.png")
+    assert "colour" in images.read_picture(tmp_path / "colour.png").doubts[0]
 
 
-@pytest.mark.parametrize("content, words", [(b"hello", "no picture"), (b"", "no picture")])
-def test_files_that_are_no_picture(tmp_path, content, words):
+@pytest.mark.parametrize("content", [b"hello", b"", b"P5 9 9 255\n" + 81 * b"0",
+                                     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n"])
+def test_files_that_are_no_picture(tmp_path, content, monkeypatch):
+    """Neither PostScript, for which Pillow would start a program, nor the other formats that it knows."""
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **more: pytest.fail(f"started {args}"))
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(DataError, match=words):
-        xray.read_picture(tmp_path / "a.png")
+    with pytest.raises(DataError, match="no picture"):
+        images.read_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("side", [6_400, 9_600, 14_000])  # above the limit, where Pillow warns, and where it refuses
+def test_too_many_pixels_are_refused_before_they_take_memory(tmp_path, side, monkeypatch):
+    Image.new("1", (side, side)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(DataError, match="too large.*at most 40,000,000"):
+        images.read_picture(tmp_path / "a.png")
 
 
 def test_cut_short_constant_and_tiny_pictures(tmp_path):
     rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 255, (200, 200), np.uint8)).save(tmp_path / "a.png")
-    whole = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(whole[:len(whole) // 2])
-    with pytest.raises(DataError, match="damaged"):
-        xray.read_picture(tmp_path / "a.png")
-    with pytest.raises(DataError, match="every pixel"):
-        xray.from_array(np.full((100, 100), 7))
-    with pytest.raises(DataError, match="at least 64"):
-        xray.from_array(gradient(30, 100))
-    with pytest.raises(DataError, match="finite"):
-        xray.from_array(np.full((100, 100), np.nan))
+    for name in ("a.png", "a.jpg", "a.tif"):
+        Image.fromarray(rng.integers(0, 255, (200, 200), np.uint8)).save(tmp_path / name)
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[:len(whole) // 2])
+        with pytest.raises(DataError, match="damaged|no picture"):
+            images.read_picture(tmp_path / name)
+    for pixels, words in ((np.full((100, 100), 7), "every pixel"), (gradient(30, 100), "at least 64"),
+                          (np.full((100, 100), np.nan), "finite"), (np.zeros((2, 3, 4, 5)), "shape")):
+        with pytest.raises(DataError, match=words):
+            picture.from_array(pixels)
 
 
-# ---------------------------------------------------------------------------------------------------------- the frame
+# ---- the frame ----
 
 @given(height=st.integers(64, 4000), width=st.integers(64, 4000),
        sides=st.lists(st.floats(0, 4000), min_size=6, max_size=6))
 def test_frame_and_back_is_exact(height, width, sides):
-    frame = xray.Frame(height, width)
+    frame = picture.Frame(height, width)
     np.testing.assert_allclose(frame.to_pixels(frame.to_frame(sides)), sides, atol=1e-8)
 
 
@@ -205,17 +179,16 @@ def test_a_white_box_lands_where_its_sides_say(height, width):
     pixels = np.zeros((height, width), np.float32)
     box = np.array([60, 40, 140, 130])
     pixels[box[1]:box[3], box[0]:box[2]] = 1
-    framed, frame = xray.put_in_frame(pixels, 160)
+    framed, frame = picture.put_in_frame(pixels, 160)
     expected = frame.to_frame(box) * 160
     for axis, (low, high) in ((0, expected[[0, 2]]), (1, expected[[1, 3]])):
-        profile = framed.max(axis) if axis == 0 else framed.max(1)
-        mass = framed.sum(axis) if axis == 0 else framed.sum(1)
+        mass = framed.sum(axis)
         assert mass.sum() / mass.max() == pytest.approx(high - low, abs=0.6)
         assert (mass * (np.arange(160) + 0.5)).sum() / mass.sum() == pytest.approx((low + high) / 2, abs=0.05)
-        assert profile.max() == pytest.approx(1, abs=1e-4)
+        assert framed.max(axis).max() == pytest.approx(1, abs=1e-4)
 
 
-# ----------------------------------------------------------------------------------------------------------- boxes.csv
+# ---- boxes.csv ----
 
 @pytest.fixture
 def folder(tmp_path):
@@ -223,15 +196,15 @@ def folder(tmp_path):
     for name in ("a.png", "b.png"):
         Image.fromarray(gradient(200, 240).astype(np.uint8)).save(tmp_path / "images" / name)
     pd.DataFrame([["a.png", 80, 60, 160, 150, 20, 220], ["b.png", 70, 50, 150, 140, 25, 215]],
-                 columns=["image", *xray.SIDES]).to_csv(tmp_path / "boxes.csv", index=False)
+                 columns=["image", *picture.SIDES]).to_csv(tmp_path / "boxes.csv", index=False)
     return tmp_path
 
 
 def test_a_folder_of_pictures_and_boxes(folder):
-    dataset = xray.load_xrays(folder, size=96)
+    dataset = images.load_xrays(folder, size=96)
     assert dataset.pictures.shape == (2, 1, 96, 96) and dataset.targets.shape == (2, 7)
     np.testing.assert_allclose(dataset.to_pixels(dataset.sides)[0], [80, 60, 160, 150, 20, 220], atol=1e-4)
-    assert xray.cardiothoracic_ratio(dataset.sides)[0] == pytest.approx(0.4, abs=1e-6)
+    assert picture.cardiothoracic_ratio(dataset.sides)[0] == pytest.approx(0.4, abs=1e-6)
     assert len(dataset[np.array([1])]) == 1 and dataset[1][1].shape == (6,) and "ratio" in repr(dataset)
     batch = next(iter(torch.utils.data.DataLoader(dataset, batch_size=2)))
     assert batch[0].shape == (2, 1, 96, 96)
@@ -247,20 +220,24 @@ def test_wrong_boxes_name_the_row(folder, column, value, words):
     table.loc[0, column] = value
     table.to_csv(folder / "boxes.csv", index=False)
     with pytest.raises(DataError, match=words) as error:
-        xray.load_xrays(folder)
+        images.load_xrays(folder)
     assert "(line 2)" in str(error.value) or words == "twice"
 
 
 def test_missing_table_or_column(folder):
     pd.read_csv(folder / "boxes.csv").drop(columns="heart_y1").to_csv(folder / "boxes.csv", index=False)
     with pytest.raises(DataError, match="heart_y1"):
-        xray.load_xrays(folder)
+        images.load_xrays(folder)
+    for content in (b"", b"\x89PNG\r\n\x1a\n\0\xff\xfe" * 9, b"a,b\n1,2,3,4\n\"", b"image\n", b"\0\n" * 50):
+        (folder / "boxes.csv").write_bytes(content)
+        with pytest.raises(DataError, match="boxes.csv .*Expected a table with a row a picture and the columns image, "):
+            images.read_boxes(folder / "boxes.csv")
     (folder / "boxes.csv").unlink()
     with pytest.raises(DataError, match="boxes.csv is missing"):
-        xray.load_xrays(folder)
+        images.load_xrays(folder)
 
 
-# ------------------------------------------------------------------------------------- picture and box changed together
+# ---- picture and box changed together ----
 
 def ellipse_pictures(sides, size=160):
     """(n, 1, size, size): a bright ellipse filling each heart box."""
@@ -276,13 +253,13 @@ def ellipse_pictures(sides, size=160):
 def test_the_box_still_touches_the_moved_heart(seed):
     generator = torch.Generator().manual_seed(seed)
     sides = torch.tensor([[0.35, 0.40, 0.75, 0.68, 0.1, 0.9]]).repeat(8, 1)
-    strength = xray_augment.Strength(rotation_degrees=25, shear=0.15)
-    matrix, shift = xray_augment.draw_affine(8, strength, generator)
-    shift = xray_augment.keep_heart_inside(sides, matrix, shift)
-    moved = xray_augment.move_pictures(ellipse_pictures(sides), matrix, shift, "zeros")[:, 0]
-    expected = xray_augment.move_sides(sides, matrix, shift)[:, :4] * 160
-    for picture, box in zip(moved, expected):
-        columns, rows = np.flatnonzero(picture.amax(0) > 0.5), np.flatnonzero(picture.amax(1) > 0.5)
+    strength = augment.Strength(rotation_degrees=25, shear=0.15)
+    matrix, shift = augment.draw_affine(8, strength, generator)
+    shift = augment.keep_heart_inside(sides, matrix, shift)
+    moved = augment.move_pictures(ellipse_pictures(sides), matrix, shift, "zeros")[:, 0]
+    expected = augment.move_sides(sides, matrix, shift)[:, :4] * 160
+    for moved_picture, box in zip(moved, expected):
+        columns, rows = np.flatnonzero(moved_picture.amax(0) > 0.5), np.flatnonzero(moved_picture.amax(1) > 0.5)
         seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
         np.testing.assert_allclose(seen, box, atol=1.6)
 
@@ -292,19 +269,19 @@ def test_turning_does_not_inflate_the_box():
     angle = torch.tensor(torch.pi / 4)
     turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(1, 2, 2)
     box = torch.tensor([[0.3, 0.3, 0.7, 0.7]])
-    np.testing.assert_allclose(xray_augment.move_ellipses(box, turn, torch.zeros(1, 2)), box, atol=1e-6)
+    np.testing.assert_allclose(augment.move_ellipses(box, turn, torch.zeros(1, 2)), box, atol=1e-6)
 
 
 def test_a_mirrored_picture_and_its_sides_go_together():
     sides = torch.tensor([[0.3, 0.4, 0.6, 0.7, 0.1, 0.8], [0.5, 0.2, 0.9, 0.5, 0.2, 0.95]])
-    mirrored = xray_augment.mirror_sides(sides)
+    mirrored = augment.mirror_sides(sides)
     assert torch.allclose(mirrored[0], torch.tensor([0.4, 0.4, 0.7, 0.7, 0.2, 0.9]))
-    assert torch.allclose(xray_augment.mirror_sides(mirrored), sides)
-    still = dict(zoom=0, stretch=0, rotation_degrees=0, shear=0, shift=0, tone=0, spoilt=0)
+    assert torch.allclose(augment.mirror_sides(mirrored), sides)
+    still = dict(zoom=0, stretch=0, rotation_degrees=0, shear=0, shift=0, tone=0, negatives=0)
     for share, expected in ((1.0, mirrored), (0.0, sides)):
-        pictures, targets = xray_augment.augment(ellipse_pictures(sides), torch.cat([sides, torch.ones(2, 1)], 1),
+        pictures, targets = augment.augment(ellipse_pictures(sides), torch.cat([sides, torch.ones(2, 1)], 1),
                                                  torch.Generator().manual_seed(0),
-                                                 xray_augment.Strength(mirrored=share, **still))
+                                                 augment.Strength(mirrored=share, **still))
         columns = pictures[:, 0, 60:100].mean(1)  # the hearts are where their sides say
         inside = (torch.arange(160) + 0.5) / 160
         for row, (x0, _, x1, *_) in zip(columns, expected):
@@ -315,15 +292,15 @@ def test_a_mirrored_picture_and_its_sides_go_together():
 def test_augmentation_repeats_with_its_seed_and_keeps_the_heart_inside():
     sides = torch.tensor([[0.35, 0.40, 0.75, 0.68, 0.1, 0.9, 1.0]]).repeat(16, 1)
     pictures = ellipse_pictures(sides, 64)
-    once, again, other = (xray_augment.augment(pictures.clone(), sides, torch.Generator().manual_seed(seed))
+    once, again, other = (augment.augment(pictures.clone(), sides, torch.Generator().manual_seed(seed))
                           for seed in (1, 1, 2))
     assert torch.equal(once[0], again[0]) and torch.equal(once[1], again[1]) and not torch.equal(once[0], other[0])
     assert torch.isfinite(once[0]).all() and once[1][:, :6].min() > 0 and once[1][:, :6].max() < 1
-    assert 0 < xray_augment.augment(pictures.repeat(8, 1, 1, 1), sides.repeat(8, 1),
+    assert 0 < augment.augment(pictures.repeat(8, 1, 1, 1), sides.repeat(8, 1),
                                     torch.Generator().manual_seed(3))[1][:, 6].mean() < 1
 
 
 def test_equalised_pictures_forget_the_tone_curve():
-    picture = torch.rand(2, 1, 60, 60, generator=torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(xray_augment.equalise(picture**2), xray_augment.equalise(picture), atol=0.02)
-    np.testing.assert_allclose(xray_augment.equalise(1 - picture), 1 - xray_augment.equalise(picture), atol=2e-3)
+    seen = torch.rand(2, 1, 60, 60, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(augment.equalise(seen**2), augment.equalise(seen), atol=0.02)
+    np.testing.assert_allclose(augment.equalise(1 - seen), 1 - augment.equalise(seen), atol=2e-3)

@@ -1,6 +1,6 @@
 """How fast the heartbeat files are read: against numpy, against pandas alone, and the second time.
 
-    python tools/benchmarks/loading_heartbeats.py [FOLDER] [--rows 109446]
+    python -m tools.benchmarks.loading_heartbeats [FOLDER] [--rows 109446]
 
 FOLDER holds the MIT-BIH pair; without it files of the same size (``--rows`` beats, 188 columns, 18 decimals: 514 MB)
 are made in a temporary folder. Every way runs in a process of its own and is timed without its imports.
@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.heartbeat_files import write_rows
-from cardiac_ml.heartbeats import load_mitbih
+from cardiac_ml.heartbeats import load_mitbih, write_rows
 
 NAMES = ("mitbih_train.csv", "mitbih_test.csv")
 

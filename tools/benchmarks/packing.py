@@ -1,6 +1,6 @@
 """How much faster is a packed reload than reading the pairs one by one?
 
-    python tools/benchmarks/packing.py [--pairs 3000]
+    python -m tools.benchmarks.packing [--pairs 3000]
 
 Makes that many pairs in the published layout in a temporary folder (340 kB each: 1 GB, and half as much for the pack;
 some 20 s; removed in the end). Then times, in one run and with the files in the system's cache: np.load and conversion

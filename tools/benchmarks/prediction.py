@@ -1,6 +1,6 @@
 """How long one answer takes on this machine, for each task, and what batches gain over one ECG at a time.
 
-    python tools/benchmarks/prediction.py          about half a minute
+    python -m tools.benchmarks.prediction          about half a minute
 
 The networks have their first weights: time does not depend on what they have learned.
 """
@@ -9,8 +9,9 @@ import time
 import numpy as np
 import torch
 
-from cardiac_ml import heart_models, heart_recipes, leads, recipes
-from cardiac_ml.lead_importance import shapley as importance, subsets as lead_subsets
+from cardiac_ml import leads, models
+from cardiac_ml.lead_importance import shapley, subsets
+from cardiac_ml.training import predict
 
 REPEATS = 20
 
@@ -30,12 +31,9 @@ def networks():
     rng = np.random.default_rng(0)
     beats = rng.random((256, 187), dtype=np.float32)
     ecg = leads.from_independent(rng.normal(0, 0.3, (256, 8, 500)).astype(np.float32))
-    one, five = recipes.heartbeat_network(2), recipes.heartbeat_network(5)
-    maps, voltages = heart_models.ActivationNet(), heart_models.VoltageNet()
-    return {"1": (lambda x: recipes.heartbeat_probabilities(one, x), beats),
-            "2": (lambda x: recipes.heartbeat_probabilities(five, x), beats),
-            "3": (lambda x: heart_recipes.predict_activation(maps, x), ecg),
-            "4": (lambda x: heart_recipes.predict_voltage(voltages, x), ecg)}
+    nets = {"1": models.HeartbeatNet(2), "2": models.HeartbeatNet(5), "3": models.ActivationNet(),
+            "4 (drawn)": models.ActionPotentialNet(), "4 (U-Net)": models.VoltageNet()}
+    return {task: (lambda x, net=net: predict(net, x), beats if task in "12" else ecg) for task, net in nets.items()}
 
 
 def main():
@@ -45,10 +43,10 @@ def main():
         each = many / len(inputs)
         print(f"task {task}: one at a time {1000 * one:6.1f} ms, in a batch of {len(inputs)} {1000 * each:6.2f} ms "
               f"each, {one / each:.1f} times faster")
-    model = lead_subsets.LeadSubsetNet(leads=8, outputs=4)
+    model = subsets.LeadSubsetNet(leads=8, outputs=4)
     ecg = np.random.default_rng(1).normal(size=(1000, 8, 125)).astype(np.float32)
     start = time.perf_counter()
-    importance.shapley(lead_subsets.answers_of_sets(model, ecg).T)
+    shapley.shapley(subsets.answers_of_coalitions(model, ecg).T)
     print(f"which leads matter: exact values from 256 sets of leads, 1000 ECGs, in {time.perf_counter() - start:.1f} s "
           "(bar: 60)")
 

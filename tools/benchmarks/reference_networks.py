@@ -1,6 +1,6 @@
 """Tasks 3 and 4 against the published network for the problem, at the same wall time on the same machine.
 
-    python tools/benchmarks/reference_networks.py --task 3 --seconds 80
+    python -m tools.benchmarks.reference_networks --task 3 --seconds 80
 
 The reference is a one-dimensional SqueezeNet 1.1 (Iandola et al. 2016, as used by Landajuela et al. 2022), written here from
 its description: each lead divided by its own range, mean squared error, Adam with a rate of 1e-3, batches of 32, random
@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cardiac_ml import heart_metrics, heart_recipes, intracardiac
-from cardiac_ml.devices import cpu_threads
-from cardiac_ml.heart_models import shifted
+from cardiac_ml import intracardiac, metrics
+from cardiac_ml.models import shifted
+from cardiac_ml.training import cpu_threads, predict
+from tools.results import train_activation, train_voltage
 
 
 class Fire(nn.Module):
@@ -74,10 +75,10 @@ def predict_reference(trained, inputs):
     return torch.cat(parts).numpy() * scale + middle
 
 
-def epochs_within(recipe, data, split, seconds):
+def epochs_within(train, parts, seconds):
     """How many epochs fit in the time, measured on one epoch."""
     start = time.perf_counter()
-    recipe(data, split, epochs=1, progress=False)
+    train(*parts, 1, 0)
     return max(1, int(seconds / (time.perf_counter() - start)))
 
 
@@ -87,17 +88,17 @@ def main():
     parser.add_argument("--seconds", type=float, default=80)
     parser.add_argument("--hearts", type=int, default=30)
     options = parser.parse_args()
-    data = intracardiac.load(virtual_hearts=options.hearts)
-    split = intracardiac.split_by_heart(data.table)
+    data = intracardiac.load(hearts=options.hearts)
+    split = intracardiac.split_by_heart(data)
     ecg, target = data.ecg_mv, data.activation_ms if options.task == 3 else data.voltage_mv
-    mae = heart_metrics.mae_ms if options.task == 3 else heart_metrics.mae_mv
-    recipe = heart_recipes.activation_recipe if options.task == 3 else heart_recipes.voltage_recipe
-    epochs = epochs_within(recipe, data, split, options.seconds)
+    mae, train = (metrics.mae_ms, train_activation) if options.task == 3 else (metrics.mae_mv, train_voltage)
+    parts = data[split.train], data[split.valid]
+    epochs = epochs_within(train, parts, options.seconds)
     start = time.perf_counter()
-    model = recipe(data, split, epochs=epochs, progress=False).model
+    model = train(*parts, epochs, 0)
     seconds = time.perf_counter() - start
-    ours = heart_recipes.predict_activation(model, ecg[split.test])[0] if options.task == 3 else \
-        heart_recipes.predict_voltage(model, ecg[split.test])
+    ours = predict(model, ecg[split.test])
+    ours = ours[:, 0] if options.task == 3 else ours
     with cpu_threads():
         trained = train_reference(options.task, ecg[split.train], target[split.train], seconds)
         theirs = predict_reference(trained, ecg[split.test])

@@ -1,11 +1,10 @@
 """Run the benchmarks one after the other and write what they measured, as a table with the machine, to BENCHMARKS.md.
 
-    python tools/benchmarks/run_all.py [--long] [--out BENCHMARKS.md]
+    python -m tools.benchmarks.run_all [--long] [--out BENCHMARKS.md]
 
 ``--long`` adds the comparison with the reference networks (12 minutes). Run it on a machine that does nothing else.
 """
 import argparse
-import os
 import platform
 import subprocess
 import sys
@@ -13,28 +12,27 @@ from pathlib import Path
 
 import torch
 
-from cardiac_ml.devices import usable_cores
+import joblib
+
 from cardiac_ml.files import ROOT, atomic_write
 
-HERE = Path(__file__).parent
-SHORT = {"Loading heartbeats": ["loading_heartbeats.py"], "Packing intracardiac files": ["packing.py"],
-         "Simulation": ["simulation.py"], "Training throughput": ["training_throughput.py"],
-         "Prediction": ["prediction.py"]}
-LONG = {"Against the reference network, task 3": ["reference_networks.py", "--task", "3", "--seconds", "80"],
-        "Against the reference network, task 4": ["reference_networks.py", "--task", "4", "--seconds", "240"]}
+SHORT = {"Loading heartbeats": ["loading_heartbeats"], "Packing intracardiac files": ["packing"],
+         "Simulation": ["simulation"], "Training throughput": ["training_throughput"],
+         "Prediction": ["prediction"]}
+LONG = {"Against the reference network, task 3": ["reference_networks", "--task", "3", "--seconds", "80"],
+        "Against the reference network, task 4": ["reference_networks", "--task", "4", "--seconds", "240"]}
 
 
 def machine():
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return (f"{platform.system()} {platform.machine()}, {usable_cores()} cores, {device}, "
+    return (f"{platform.system()} {platform.machine()}, {joblib.cpu_count(only_physical_cores=True)} cores, {device}, "
             f"Python {platform.python_version()}, torch {torch.__version__}")
 
 
 def output_of(command):
     """What a benchmark printed, without its progress; an error where it failed."""
-    paths = os.pathsep.join([str(ROOT), str(HERE)])
-    done = subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]], text=True, stdout=subprocess.PIPE,
-                          cwd=ROOT, env=dict(os.environ, PYTHONPATH=paths))
+    done = subprocess.run([sys.executable, "-m", f"tools.benchmarks.{command[0]}", *command[1:]], text=True,
+                          stdout=subprocess.PIPE, cwd=ROOT)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed, see above.")
     return done.stdout.strip()
@@ -45,13 +43,13 @@ def main():
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--out", type=Path, default=ROOT / "BENCHMARKS.md")
     options = parser.parse_args()
-    lines = [f"# Benchmarks\n\nMade by `python tools/benchmarks/run_all.py{' --long' * options.long}` on {machine()}.\n",
+    lines = [f"# Benchmarks\n\nMade by `python -m tools.benchmarks.run_all{' --long' * options.long}` on {machine()}.\n",
              "| benchmark | measured | command |", "| --- | --- | --- |"]
     for title, command in (SHORT | (LONG if options.long else {})).items():
         print(f"{title} ...", flush=True)
         text = output_of(command)
         print(text, flush=True)
-        lines += [f"| {title} | {' '.join(line.split())} | `python tools/benchmarks/{' '.join(command)}` |"
+        lines += [f"| {title} | {' '.join(line.split())} | `python -m tools.benchmarks.{' '.join(command)}` |"
                   for line in text.splitlines() if line.strip()]
     with atomic_write(options.out, "w") as file:
         file.write("\n".join(lines) + "\n")

@@ -1,6 +1,6 @@
 """How fast virtual hearts are made: cases a minute, the memory of one process, and against the plain way.
 
-    python tools/benchmarks/simulation.py [--hearts 4] [--cases 60]          about 1 minute on 2 cores
+    python -m tools.benchmarks.simulation [--hearts 4] [--cases 60]          about 1 minute on 2 cores
 
 The plain way computes the ECG of a beat as a sum over all cells, each with its own action potential; the kit first adds
 up cells that activate together and last equally long. Both give the same ECG (checked).

@@ -1,6 +1,6 @@
 """How many heartbeats a second does ``fit`` train on, against an ordinary PyTorch loop? Same network, same machine.
 
-    python tools/benchmarks/training_throughput.py            about 1 minute on 2 cores
+    python -m tools.benchmarks.training_throughput            about 1 minute on 2 cores
 
 The ordinary way is what tutorials show: 1-D layers in float32, a DataLoader, AdamW. It starts from the same weights and
 gives the same answers (checked). The two take turns, and the ratio is that of their best rounds. ``--same-precision``
@@ -15,55 +15,33 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from cardiac_ml.devices import usable_cores
-from cardiac_ml.models import HeartbeatNet, SqueezeExcite
-from cardiac_ml.recipes import heartbeat_network
-from cardiac_ml.training import fit
+from cardiac_ml.models import BatchNorm1d, Conv1d, HeartbeatNet
+from cardiac_ml.training import cpu_threads, fit
 
 
-class OrdinaryBlock(nn.Module):
-    """``ResidualBlock``, written with 1-D layers."""
-
-    def __init__(self, block):
-        super().__init__()
-        self.first, self.first_norm = flat(block.first), nn.BatchNorm1d(block.first.out_channels)
-        self.second, self.second_norm = flat(block.second), nn.BatchNorm1d(block.second.out_channels)
-        self.gate = block.squeeze.gate if isinstance(block.squeeze, SqueezeExcite) else None
-        self.around = nn.Identity() if isinstance(block.around, nn.Identity) else nn.Sequential(
-            nn.AvgPool1d(2, ceil_mode=True) if block.first.stride[1] == 2 else nn.Identity(),
-            flat(block.around[1]), nn.BatchNorm1d(block.first.out_channels))
-
-    def forward(self, x):
-        y = functional.silu(self.first_norm(self.first(x)))
-        y = self.second_norm(self.second(y))
-        y = y if self.gate is None else y * self.gate(y.mean(2))[:, :, None]
-        return functional.silu(y + self.around(x))
+def heartbeat_network():
+    torch.manual_seed(0)
+    return HeartbeatNet(5)
 
 
-class OrdinaryNet(nn.Module):
-    """``HeartbeatNet``, written with 1-D layers."""
-
-    def __init__(self, network):
-        super().__init__()
-        stem, norm, _, *blocks = network.body
-        self.body = nn.Sequential(flat(stem), nn.BatchNorm1d(norm.num_features), nn.SiLU(), *map(OrdinaryBlock, blocks))
-        self.head = network.head
-
-    def forward(self, beats):
-        features = self.body(HeartbeatNet.channels(beats))
-        return self.head(torch.cat([features.mean(2), features.amax(2)], dim=1))
-
-
-def flat(layer):
-    """The 1-D convolution with the weights of one of height 1."""
-    twin = nn.Conv1d(layer.in_channels, layer.out_channels, layer.kernel_size[1], layer.stride[1], layer.padding[1],
-                     bias=False)
-    twin.weight.data = layer.weight.data.squeeze(2).clone()
-    return twin
+def ordinary(network):
+    """The same network in torch's own 1-D layers, with the same weights."""
+    for name, layer in network.named_children():
+        if isinstance(layer, Conv1d):
+            plain = nn.Conv1d(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding,
+                              bias=layer.bias is not None)
+        elif isinstance(layer, BatchNorm1d):
+            plain = nn.BatchNorm1d(layer.num_features)
+        else:
+            ordinary(layer)
+            continue
+        plain.load_state_dict(layer.state_dict())
+        setattr(network, name, plain)
+    return network
 
 
 def ordinary_seconds(beats, label, batch_size):
-    network = OrdinaryNet(heartbeat_network(5)).train()
+    network = ordinary(heartbeat_network()).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     loader = DataLoader(TensorDataset(torch.from_numpy(beats), torch.from_numpy(label)), batch_size, shuffle=True)
     start = time.perf_counter()
@@ -76,16 +54,16 @@ def ordinary_seconds(beats, label, batch_size):
 
 
 def fit_seconds(beats, label, batch_size, precision):
-    network = heartbeat_network(5)
+    network = heartbeat_network()
     start = time.perf_counter()
-    fit(network, (beats, label), epochs=1, batch_size=batch_size, device="cpu", precision=precision, progress=False)
+    fit(network, (beats, label), epochs=1, batch_size=batch_size, device="cpu", precision=precision)
     return time.perf_counter() - start
 
 
 def check_same_answers(beats):
-    network = heartbeat_network(5).eval()
+    network = heartbeat_network().eval()
     with torch.no_grad():
-        one, other = (net(torch.from_numpy(beats)) for net in (network, OrdinaryNet(network).eval()))
+        one, other = (net(torch.from_numpy(beats)) for net in (network, ordinary(heartbeat_network()).eval()))
     torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
@@ -99,7 +77,11 @@ def main():
     rng = np.random.default_rng(0)
     beats, label = rng.random((options.rows, 187), dtype=np.float32), rng.integers(0, 5, options.rows)
     check_same_answers(beats[:64])
-    torch.set_num_threads(usable_cores())  # the ordinary loop gets the good number of threads too
+    with cpu_threads():  # the ordinary loop gets the good number of threads too
+        measure(options, beats, label)
+
+
+def measure(options, beats, label):
     precision = "float32" if options.same_precision else "auto"
     fit_seconds(beats[:512], label[:512], options.batch_size, precision)  # the first call compiles kernels
     times = np.array([(ordinary_seconds(beats, label, options.batch_size),
