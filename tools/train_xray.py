@@ -23,12 +23,12 @@ from cardiac_ml.xray.training import FINE_TUNE_SHARE, MEMBERS, RECIPE, cross_val
 WIDTH = 24
 MANTISSA_BITS = 7  # of 10 in a half: as many as bfloat16 has; the rest would be a third of the file
 SCORES = ("iou", "ctr_error", *(f"heart_{side}_px" for side in ("x0", "y0", "x1", "y1")))
-DATA = ("{} frontal chest X-rays of one hospital, half of the cardiothoracic ratio dataset of N. Dong and others (2018, "
-        "MIT license)")
+DATA = ("{} frontal chest X-rays of one hospital, half of the cardiothoracic ratio dataset of N. Dong and others "
+        "(2018, MIT license)")
 ABOUT = """\
 Box of the heart and width of the chest on frontal chest X-rays, by {members} network(s) of width {width}.
 Trained on {data}:
-{epochs} epochs and {fine_tuning} of fine-tuning each, from a start on virtual chests; {minutes:.0f} minutes on one busy core.
+{epochs} epochs and {fine_tuning} of fine-tuning each, from a start on virtual chests; {minutes:.0f} minutes of a core.
 {scores}
 On pictures that it has not seen expect less: five folds of this recipe, with three networks of width 32, came to IoU
 0.880 and a ratio error of 0.019.
@@ -57,8 +57,9 @@ def main(arguments=None):
         scores |= {f"{name} in {options.folds} folds": folds.loc["mean of folds", name] for name in SCORES}
     text = "\n".join(f"{name}: {value:.3f}" for name, value in scores.items())
     data = DATA.format(len(dataset))
-    about = ABOUT.format(data=data, scores=text, convention=BUILT_IN.name, minutes=minutes(options.checkpoints, options.members),
-                         fine_tuning=round(FINE_TUNE_SHARE * options.epochs), **recipe)
+    about = ABOUT.format(data=data, scores=text, convention=BUILT_IN.name,
+                         fine_tuning=round(FINE_TUNE_SHARE * options.epochs),
+                         minutes=minutes(options.checkpoints, options.members), **recipe)
     training.save(options.out, copy.deepcopy(model).half(), data=data, scores=scores, about=about)
     print(about, f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB", sep="\n")
 

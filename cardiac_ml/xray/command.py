@@ -29,7 +29,7 @@ def add_commands(subparsers) -> None:
     parser.add_argument("source", type=Path, help="a DICOM, PNG, JPEG or TIFF file, or a folder of such")
     parser.add_argument("--convention", type=Path, metavar="BOXES.CSV",
                         help="boxes of 5 to 20 pictures, which lie beside it: answer as these were drawn")
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder for the pictures and the table (default: here)")
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder for pictures and table (default: here)")
     parser.set_defaults(run=predict_xray)
 
 
@@ -64,7 +64,8 @@ def _folder(folder: Path, out: Path, convention) -> int:
     if rows:
         with atomic_write(out / "hearts.csv", "w") as file:
             csv.writer(file).writerows([COLUMNS, *rows])
-        print(convention, f"Written to {out / 'hearts.csv'} and {_contact_sheet(thumbnails, out / 'hearts.png')}", sep="\n")
+        sheet = _contact_sheet(thumbnails, out / "hearts.png")
+        print(convention, f"Written to {out / 'hearts.csv'} and {sheet}", sep="\n")
     print(f"{len(rows)} of {len(paths)} pictures read.")
     for path, why in left_out.items():
         print(f"left out: {path}: {why}")
@@ -73,7 +74,8 @@ def _folder(folder: Path, out: Path, convention) -> int:
 
 def _row(name: str, found: finding.Finding) -> list:
     width = "" if math.isnan(found.heart_width_mm) else round(found.heart_width_mm, 1)
-    return [name, *found.sides.round(1), round(found.ratio, 4), width, round(found.confidence, 3), "; ".join(found.warnings)]
+    return [name, *found.sides.round(1), round(found.ratio, 4), width, round(found.confidence, 3),
+            "; ".join(found.warnings)]
 
 
 def _thumbnail(found: finding.Finding):

@@ -37,13 +37,14 @@ class Convention:
     def __repr__(self):
         if not self.shift.any():
             return self.name
-        lines = [f"{name} {100 * shift:+.1f} +- {100 * error:.1f} % of the thorax's width{'' if used else ' (not applied)'}"
+        lines = [f"{name} {100 * shift:+.1f} +- {100 * error:.1f} % of the thorax's width"
+                 f"{'' if used else ' (not applied)'}"
                  for name, shift, error, used in zip(NAMES, self.shift * OUTWARDS, self.error, self.applied)]
         return "\n  ".join([f"{self.name} (outwards is +):", *lines])
 
 
-BUILT_IN = Convention("convention of the training pictures: the upper edge is that of the heart without the great vessels",
-                      np.zeros(6), np.zeros(6))
+BUILT_IN = Convention("convention of the training pictures: the upper edge is that of the heart, without the great "
+                      "vessels", np.zeros(6), np.zeros(6))
 
 
 def learn_convention(found, boxes, name: str) -> Convention:
@@ -53,8 +54,9 @@ def learn_convention(found, boxes, name: str) -> Convention:
     """
     found, boxes = np.asarray(found, float), np.asarray(boxes, float)
     if len(boxes) < FEWEST or found.shape != boxes.shape or boxes.shape[1:] != (len(SIDES),):
-        raise DataError(f"{name}: boxes of {len(boxes)} pictures; a convention takes at least {FEWEST}, with all six sides.")
+        raise DataError(f"{name}: boxes of {len(boxes)} pictures; a convention takes at least {FEWEST}, all "
+                        "six sides of each.")
     shifts = (boxes - found) / (found[:, 5:6] - found[:, 4:5])
     shift = np.median(shifts, axis=0)
-    deviation = 1.4826 * np.median(np.abs(shifts - shift), axis=0)  # of a normal distribution with this median deviation
+    deviation = 1.4826 * np.median(np.abs(shifts - shift), axis=0)  # as of a normal distribution
     return Convention(f"convention of {name}, {len(boxes)} pictures", shift, 1.2533 * deviation / np.sqrt(len(boxes)))

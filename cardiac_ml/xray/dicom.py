@@ -51,7 +51,8 @@ def _one_grey_frame(header, path: Path) -> None:
     if "PixelData" not in header:
         raise DataError(f"{path} holds no picture (SOP class {header.get('SOPClassUID', 'unknown')}). Expected one.")
     if int(header.get("Rows") or 0) * int(header.get("Columns") or 0) > MOST_PIXELS:
-        raise DataError(f"{path} is too large ({header.Columns} x {header.Rows} pixels); expected at most {MOST_PIXELS:,}.")
+        raise DataError(f"{path} is too large ({header.Columns} x {header.Rows} pixels); expected at most "
+                        f"{MOST_PIXELS:,}.")
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise DataError(f"{path} holds {header.NumberOfFrames} frames; expected one chest X-ray, not a series.")
     kind = header.get("PhotometricInterpretation", "MONOCHROME2")

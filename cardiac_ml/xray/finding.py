@@ -104,7 +104,7 @@ class Finding:
 
 
 def draw_sides(ax, sides, colour="tab:red", pixels=None) -> None:
-    """Heart box and thorax lines (pixels counted at pixel edges, as everywhere here) on a picture: ``pixels``, or one there."""
+    """Heart box and thorax lines (counted at pixel edges, as everywhere here) on ``pixels``, or on a picture there."""
     from matplotlib.patches import Rectangle
 
     if pixels is not None:

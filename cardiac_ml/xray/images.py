@@ -10,7 +10,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from cardiac_ml.files import DataError, atomic_write, cache_folder
 from cardiac_ml.xray import phantom
 from cardiac_ml.xray.dicom import is_dicom, read_dicom
-from cardiac_ml.xray.picture import MOST_PIXELS, SIDES, SIZE, Frame, Picture, cardiothoracic_ratio, from_array, put_in_frame
+from cardiac_ml.xray.picture import (MOST_PIXELS, SIDES, SIZE, Frame, Picture, cardiothoracic_ratio, from_array,
+                                     put_in_frame)
 
 REAL_SIZE = 224  # pixels of the frame for real pictures, whose borders are finer than the phantom's; more is no better
 FORMATS = ("PNG", "JPEG", "TIFF")  # of the 43 that Pillow opens: one of the others starts a program
@@ -40,7 +41,7 @@ def _read_image(path: Path) -> Picture:
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is no picture that can be read. Expected DICOM, PNG, JPEG or TIFF.") from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path} is too large ({error}); expected at most {MOST_PIXELS:,}. Export it smaller.") from error
+        raise DataError(f"{path} is too large ({error}); expected at most {MOST_PIXELS:,}. Make it smaller.") from error
     except Exception as error:  # Pillow has many ways to stumble over a broken file
         raise DataError(f"{path} is damaged or cut short ({error}). Copy or export it again.") from error
     return from_array(pixels, path.name)
@@ -89,7 +90,7 @@ class ChestXrays:
 
 
 def read_boxes(folder: str | Path) -> pd.DataFrame:
-    """Check a folder's ``boxes.csv``: image, six sides in pixels, mm_per_pixel where known; adds the path of each file."""
+    """Check a folder's ``boxes.csv``: image, six sides in pixels, mm_per_pixel where known; adds each file's path."""
     path = Path(folder) / "boxes.csv" if Path(folder).suffix != ".csv" else Path(folder)
     expected = f"Expected a table with a row a picture and the columns image, {', '.join(SIDES)} (pixels)."
     if not path.is_file():

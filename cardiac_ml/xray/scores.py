@@ -35,10 +35,11 @@ def score_sides(predicted, true, mm_per_pixel=np.nan) -> dict[str, float]:
     """All scores of one set of pictures, as one row of a table; sides in pixels (n, 6)."""
     enlarged = [cardiothoracic_ratio(sides) > ENLARGED for sides in (predicted, true)]
     overlap = iou(predicted, true)
-    return {"pictures": len(overlap), "iou": float(overlap.mean()), "iou_median": float(np.median(overlap)),
+    row = {"pictures": len(overlap), "iou": float(overlap.mean()), "iou_median": float(np.median(overlap)),
            "iou_worst_tenth": float(np.quantile(overlap, 0.1)),
            "ctr_error": float(ratio_error(predicted, true).mean()),
-           "enlarged_agreement": float((enlarged[0] == enlarged[1]).mean())} | side_errors(predicted, true, mm_per_pixel)
+           "enlarged_agreement": float((enlarged[0] == enlarged[1]).mean())}
+    return row | side_errors(predicted, true, mm_per_pixel)
 
 
 def mean_box(sides: np.ndarray) -> np.ndarray:

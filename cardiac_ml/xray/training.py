@@ -83,9 +83,10 @@ def train_members(dataset: ChestXrays, start: HeartFinder | None = None, *, memb
     fine_tuning = training | FINE_TUNE | dict(epochs=math.ceil(FINE_TUNE_SHARE * training["epochs"]))
     ensemble = Ensemble(members, training["width"], size)
     for number in range(members):
+        network = start
         for stage, settings in (("trained", training), ("fine_tuned", fine_tuning)):
-            network = train_heart_finder(dataset, start=start if stage == "trained" else network,
-                                         seed=seed + 10 * number, checkpoint=kept(f"member_{number}_{stage}"), **settings)
+            network = train_heart_finder(dataset, start=network, seed=seed + 10 * number,
+                                         checkpoint=kept(f"member_{number}_{stage}"), **settings)
         ensemble.members[number] = network
     return with_usual_spread(ensemble.eval(), dataset.pictures)
 
@@ -133,7 +134,8 @@ def cross_validated(dataset: ChestXrays, folds: int = 5, seed: int = 0, kept=Non
                 core.save(path, model, data=others.source)
         network[fold == number] = predict_sides(model, held_out.pictures).sides
         baseline[fold == number] = mean_box(others.sides)
-        print(f"fold {number + 1} of {folds}: IoU {iou(network[fold == number], held_out.sides).mean():.3f}, {how}", flush=True)
+        overlap = iou(network[fold == number], held_out.sides).mean()
+        print(f"fold {number + 1} of {folds}: IoU {overlap:.3f}, {how}", flush=True)
     return network, baseline, fold
 
 
