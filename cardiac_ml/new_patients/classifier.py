@@ -25,9 +25,9 @@ from cardiac_ml.new_patients.synthetic import (EARLY, FUSION, NORMAL, VENTRICULA
 CLASSES = MITBIH_CLASSES[:4]  # class Q, paced or unclassifiable, is neither learned nor scored
 FOLDS = 7
 MOST = 300  # beats of one class of one record to learn from: more of the same teach little
-CLASS_TREES = dict(max_iter=60, learning_rate=0.12, max_leaf_nodes=8, min_samples_leaf=30, l2_regularization=5.0,
+CLASS_TREES = dict(max_iter=100, learning_rate=0.08, max_leaf_nodes=8, min_samples_leaf=30, l2_regularization=5.0,
                    max_features=0.25)
-TIMING_TREES = dict(max_iter=80, learning_rate=0.12, max_leaf_nodes=6, min_samples_leaf=40, l2_regularization=5.0,
+TIMING_TREES = dict(max_iter=80, learning_rate=0.08, max_leaf_nodes=6, min_samples_leaf=40, l2_regularization=5.0,
                     max_features=0.3)
 FUSION_ODDS = 0.5  # far more fusion beats are learned from than there are, so fewer are believed
 FUSION_BURDEN = 0.1  # share of ventricular beats in a record from which on fusion beats are believed in full
