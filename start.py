@@ -34,7 +34,8 @@ TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 STAMP = "cardiac_ml_installed.txt"  # in the environment: what was installed there, written only after success
 UNFINISHED = "cardiac_ml_unfinished.txt"  # in .venv: from before it is made until its pip works
 COMMANDS = ("run", "test", "lab", "setup")
-KIT = ("simulate", "pack", "rebuild-heartbeats", "submit-template", "check", "score", "make-challenge", "figures")
+KIT = ("simulate", "pack", "rebuild-heartbeats", "submit-template", "check", "score", "make-challenge", "export-bundle",
+       "lead-importance", "predict")
 UTF8 = dict(PYTHONUTF8="1")  # for every Python started from here: paths and output are the same in any locale
 Environment = collections.namedtuple("Environment", "kind python folder")  # kind: own, virtual, conda, colab
 

@@ -1,8 +1,8 @@
 """The command line: ``python -m cardiac_ml COMMAND --help`` explains each command."""
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
-
 
 
 def _lacking(error):
@@ -40,8 +40,12 @@ def main(arguments=None):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m cardiac_ml", description="Helpers of the cardiac ML kit.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_simulate, _add_pack, _add_rebuild, _add_submissions, _add_challenge):
-        add(commands)
+    _add_simulate(commands)
+    _add_pack(commands)
+    for name in ("new_patients.records", "challenge.command", "lead_importance.command"):
+        import_module(f"cardiac_ml.{name}").add_commands(commands)
+    predict = commands.add_parser("predict", help="ask a trained network about files of one's own")
+    import_module("cardiac_ml.xray.command").add_commands(predict.add_subparsers(required=True, metavar="WHAT"))
     return parser
 
 
@@ -107,146 +111,6 @@ def _pack(options):
     if find_data("intracardiac_dataset", options.folder) is None:
         raise DataError("There is no intracardiac_dataset/ here. ./download_intracardiac_dataset.sh fetches it.")
     print(intracardiac.load(options.folder))
-
-
-def _add_rebuild(commands):
-    from cardiac_ml.new_patients import records
-    records.add_commands(commands)
-
-
-# ---- submissions and challenges ----
-
-def _add_submissions(commands):
-    template = commands.add_parser("submit-template", help="write a valid submission that knows nothing, to start from")
-    template.add_argument("task", type=int, choices=(1, 2, 3, 4))
-    template.add_argument("--out", type=Path, default=None)
-    check = commands.add_parser("check", help="say what is wrong with a submission")
-    score = commands.add_parser("score", help="score a submission, or rank a folder of them")
-    for command in (check, score):
-        command.add_argument("file", type=Path, nargs=None if command is check else "?")
-    for command in (template, check, score):
-        command.add_argument("--challenge", type=Path, metavar="FOLDER", help="of a challenge; its public part is "
-                             "enough to check, scores need the private one (default: the test cases of the data at hand)")
-        command.add_argument("--truth", type=Path, default=None, help="or one truth_task_N.npz")
-    score.add_argument("--leaderboard", type=Path, metavar="SUBMISSIONS", help="rank all files below this folder")
-    score.add_argument("--task", type=int, choices=(1, 2, 3, 4), help="rank only this task")
-    score.add_argument("--final", action="store_true", help="score the part that was kept for the end")
-    score.add_argument("--take", choices=("best", "last"), default="best", help="which file of a team counts")
-    score.add_argument("--daily-limit", type=int, metavar="N", help="files a team may hand in a day and task")
-    score.add_argument("--out", type=Path, help="folder of the board (default: board/ in the challenge, or here)")
-    score.add_argument("--json", type=Path, default=None, help="also write the scores of one file to this file")
-    template.set_defaults(run=_template)
-    check.set_defaults(run=_check)
-    score.set_defaults(run=_score)
-
-
-def _ids(options, task):
-    """The names of the test cases: of a truth file, of a challenge's public part, or of the data at hand."""
-    from cardiac_ml.challenge import cases
-    if options.truth is not None:
-        return _truth(options, task).ids
-    return cases.test_cases(task, options.challenge).ids
-
-
-def _truth(options, task):
-    from cardiac_ml.challenge import cases, scoring
-    if options.truth is not None:
-        truth = scoring.read_truth(options.truth)
-        if task not in (None, truth.task):
-            raise DataError(f"{options.truth} is the truth of task {truth.task}, not of task {task}.")
-        return truth
-    return scoring.find_truth(options.challenge, task) if options.challenge else cases.truth_at_hand(task)
-
-
-def _template(options):
-    from cardiac_ml.challenge import submission
-    out = options.out or Path(f"submission_task_{options.task}.npz")
-    print(f"Written to {submission.write_template(out, options.task, _ids(options, options.task))}")
-
-
-def _check(options):
-    from cardiac_ml.challenge import submission
-    task = submission.read_header(options.file)["task"]
-    if wrong := submission.check(options.file, task, _ids(options, task)):
-        print("\n".join(wrong))
-        return 1
-    print(f"{options.file} is a valid submission for task {task}.")
-
-
-def _score(options):
-    from cardiac_ml.challenge import scoring, submission
-    if options.leaderboard is not None:
-        return _rank(options)
-    if options.file is None:
-        raise DataError("Give a submission file to score, or --leaderboard SUBMISSIONS.")
-    truth = _truth(options, submission.read_header(options.file)["task"])
-    scores = scoring.score(options.file, truth, final=options.final)
-    print(scoring.as_text(scores))
-    if truth.final.any():
-        scored = len(scoring.rows_of(truth, options.final))
-        print(f"On {scoring.part_of(options.final)}: {scored} of {len(truth.ids)} cases.")
-    if options.json is not None:
-        scoring.write_json(options.json, scores)
-
-
-def _rank(options):
-    from cardiac_ml.challenge import board, page, scoring
-    out = options.out or (options.challenge or Path(".")) / "board"
-    if options.leaderboard.resolve() in [out.resolve(), *out.resolve().parents]:
-        raise DataError(f"The board would go to {out}, among the submissions. Give another folder with --out.")
-    if options.challenge and options.truth is None and options.task is None:
-        truths = scoring.find_truths(options.challenge)
-    elif options.truth is None and options.task is None:
-        raise DataError("Say what to rank: --challenge FOLDER, --truth FILE, or --task N of the data at hand.")
-    else:
-        truth = _truth(options, options.task)
-        truths = {truth.task: truth}
-    baselines = options.challenge and options.challenge / "private" / "baselines"
-    tables, refused = board.make(options.leaderboard, truths, options.final, options.take, options.daily_limit,
-                                 baselines)
-    for task, table in tables.items():
-        print(f"{page.title_of(task)} ({scoring.part_of(options.final)})\n{page.as_text(table)}\n")
-    for name, why in refused.items():
-        print(f"left out: {name}: {why}")
-    print(f"Written to {page.write(out, tables, refused, options.final, options.take)}")
-
-
-def _add_challenge(commands):
-    parser = commands.add_parser("make-challenge", help="new hearts, split into a public part and a private truth")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seed", type=int, default=None, help="a secret number of another challenge, to make it again "
-                        "(default: 128 random bits, kept in private/secret.txt)")
-    parser.add_argument("--tasks", type=int, nargs="+", choices=(1, 2, 3, 4), default=(1, 2, 3, 4))
-    parser.add_argument("--train-hearts", type=int, default=24, help="to learn from; patients in tasks 1 and 2")
-    parser.add_argument("--test-hearts", type=int, default=12, help="to test on; half of them are kept for the end")
-    parser.add_argument("--cases", type=int, default=60, help="per heart")
-    parser.add_argument("--deadline", default=None, help="for the rules, in your words")
-    parser.add_argument("--no-extra-hearts", action="store_true", help="a rule: learn from these hearts only")
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
-    parser.set_defaults(run=_make_challenge)
-    export = commands.add_parser("export-bundle", help="a challenge as Codabench bundles and Kaggle-like folders")
-    export.add_argument("out", type=Path)
-    export.add_argument("--challenge", type=Path, metavar="FOLDER", required=True)
-    export.add_argument("--tasks", type=int, nargs="+", choices=(1, 2, 3, 4), default=None)
-    export.add_argument("--start", default="2030-01-01 00:00:00", help="UTC; can be changed on the site")
-    export.add_argument("--end", default="2030-01-08 00:00:00", help="UTC; then the final part is scored")
-    export.set_defaults(run=_export_bundle)
-
-
-def _make_challenge(options):
-    import signal
-
-    from cardiac_ml.challenge import making
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is removed
-    public, private = making.make_challenge(
-        options.out, options.seed, options.tasks, options.train_hearts, options.test_hearts, options.cases,
-        options.deadline, not options.no_extra_hearts, options.workers)
-    print(f"Give participants {public}; keep {private} to yourself.")
-
-
-def _export_bundle(options):
-    from cardiac_ml.challenge import export
-    print(*export.export(options.out, options.challenge, options.tasks, options.start, options.end), sep="\n")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ class Conv1d(nn.Conv1d):
         if x.device.type != "cpu":
             return super().forward(x)
         x = x.unsqueeze(2).contiguous(memory_format=torch.channels_last)  # torch has this layout for pictures only
-        return functional.conv2d(x, self.weight.unsqueeze(2), self.bias, (1, *self.stride), (0, *self.padding)).squeeze(2)
+        return functional.conv2d(x, self.weight.unsqueeze(2), self.bias, (1, *self.stride), (0, *self.padding),
+                                 (1, *self.dilation), self.groups).squeeze(2)
 
 
 class BatchNorm1d(nn.BatchNorm2d):

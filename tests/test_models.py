@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from cardiac_ml import metrics
+from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError
 from cardiac_ml.leads import from_independent
-from cardiac_ml.models import (ActivationNet, Augment, AugmentBeats, BatchNorm1d, Conv1d, CrossEntropy, HeartbeatNet,
+from cardiac_ml.models import (ActionPotentialNet, ActivationNet, Augment, AugmentBeats, BatchNorm1d, Conv1d, CrossEntropy, HeartbeatNet,
                                ResidualBlock, SqueezeExcite, Template, VoltageNet, calibrate_spread, class_weights,
-                               laplace_loss, masked_l1, shifted, times_and_spreads, transfer)
+                               laplace_loss, masked_l1, shifted, times_and_spreads, transfer, voltage_loss)
 from cardiac_ml.training import fit, load, predict, save
 
 PLAIN = dict(device="cpu", precision="float32")
@@ -21,6 +22,10 @@ PLAIN = dict(device="cpu", precision="float32")
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_channels_next_to_each_other_give_the_same_numbers(stride):
+    for options in (dict(), dict(groups=3), dict(dilation=2)):
+        mine, plain = (kind(3, 6, 7, stride, 3, **options) for kind in (Conv1d, nn.Conv1d))
+        mine.load_state_dict(plain.state_dict())
+        torch.testing.assert_close(mine(torch.ones(2, 3, 50)), plain(torch.ones(2, 3, 50)))
     mine, plain = Conv1d(3, 5, 7, stride, 3), nn.Conv1d(3, 5, 7, stride, 3)
     mine.load_state_dict(plain.state_dict())
     norm, plain_norm = BatchNorm1d(5), nn.BatchNorm1d(5)
@@ -188,6 +193,36 @@ def test_it_learns_voltages(hearts):
     assert metrics.mae_mv(truth, predicted) < 0.6 * metrics.mae_mv(truth, np.tile(mean, (8, 1, 1)))
 
 
+def test_it_draws_what_it_was_given():
+    """Traces that are moved and stretched copies of one shape come back from their times and durations alone."""
+    rng = np.random.default_rng(0)
+    time_ms, duration_ms = rng.uniform(20, 90, (12, 75)), rng.uniform(250, 330, (12, 75))
+    since = np.arange(500) - time_ms[..., None]
+    late = 40 + (since - 40) * 260 / (duration_ms[..., None] - 40)
+    stretched = np.where(since < 40, since, late)
+    shape = lambda s: -85 + 105 / (1 + np.exp(-s / 1.5)) - 105 / (1 + np.exp(-(s - 290) / 12))
+    voltage_mv = shape(stretched).astype(np.float32)
+    net = ActionPotentialNet(shapes=2, timing=dict(width=8))
+    net.fit_scaling(rng.normal(size=(12, 12, 500)).astype(np.float32), voltage_mv, time_ms, duration_ms)
+    drawn = net.draw(torch.as_tensor(time_ms), torch.as_tensor(duration_ms), torch.zeros(12, 2, 75)).numpy()
+    assert np.abs(drawn - voltage_mv).mean() < 1.0
+
+
+def test_the_drawing_network_learns_from_voltages_alone_and_agrees_with_itself(hearts):
+    torch.manual_seed(0)
+    duration_ms = np.full((32, 75), 240.0)
+    net = ActionPotentialNet(shapes=2, timing=dict(width=16))
+    net.fit_scaling(hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN], hearts.activation_ms[TRAIN], duration_ms)
+    fit(net, (hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN]), (hearts.ecg_mv[VALID], hearts.voltage_mv[VALID]),
+        loss=voltage_loss, score=metrics.mae_mv, maximize=False, epochs=25, batch_size=8, augment=Augment(), **PLAIN)
+    truth, mean = hearts.voltage_mv[TEST], hearts.voltage_mv[TRAIN].mean(axis=0)
+    drawn = predict(net, hearts.ecg_mv[TEST])
+    assert drawn.shape == (8, 75, 500)
+    assert metrics.mae_mv(truth, drawn) < 0.5 * metrics.mae_mv(truth, np.tile(mean, (8, 1, 1)))
+    stated, _ = times_and_spreads(predict(net.timing, hearts.ecg_mv[TEST]))
+    assert metrics.mae_ms(upstroke_ms(drawn), stated) < 1, "tasks 3 and 4 agree by construction"
+
+
 def test_nothing_is_guessed_from_outputs_of_another_shape():
     with pytest.raises(DataError, match=r"expected \(cases, 2, 75\).*found \(4, 75\)"):
         times_and_spreads(np.zeros((4, 75)))
@@ -223,14 +258,15 @@ def test_augmentation_moves_the_answer_with_the_signal_and_keeps_the_leads_consi
     assert torch.allclose(ecg[:, 2], ecg[:, 1] - ecg[:, 0], atol=1e-5)  # III = II - I
 
 
-@pytest.mark.parametrize("net", [ActivationNet(width=8), VoltageNet(widths=(8, 8, 8, 8)), HeartbeatNet(3, 8, (1, 1))])
+@pytest.mark.parametrize("net", [ActivationNet(width=8), VoltageNet(widths=(8, 8, 8, 8)), HeartbeatNet(3, 8, (1, 1)),
+                                 ActionPotentialNet(timing=dict(width=8))])
 def test_each_network_is_saved_loaded_and_exported(net, hearts, tmp_path):
     rows = beats(8).beats if isinstance(net, HeartbeatNet) else hearts.ecg_mv[:8]
     save(tmp_path / "net.npz", net)
     np.testing.assert_allclose(predict(load(tmp_path / "net.npz"), rows), predict(net, rows), atol=1e-4)
-    torch.jit.trace(net.eval(), torch.as_tensor(rows[:2])).save(str(tmp_path / "net.pt"))
-    torch.testing.assert_close(torch.jit.load(str(tmp_path / "net.pt"))(torch.as_tensor(rows[5:7])),
-                               net(torch.as_tensor(rows[5:7])), atol=1e-4, rtol=1e-4)
+    several = {0: torch.export.Dim("rows", min=1, max=1 << 20)}
+    program = torch.export.export(net.eval(), (torch.as_tensor(rows[:2]),), dynamic_shapes=(several,)).module()
+    torch.testing.assert_close(program(torch.as_tensor(rows[3:])), net(torch.as_tensor(rows[3:])), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("change, words", [

@@ -25,13 +25,13 @@ import numpy as np
 import cardiac_ml
 from cardiac_ml.files import ROOT, DataError, atomic_write, cache_folder, code_fingerprint
 
-EPOCHS = {"1": 8, "2": 10, "3": 100, "4": 30}  # as in the notebooks
+EPOCHS = {"1": 8, "2": 10, "3": 100, "4": 15}  # as in the notebooks
 REAL_EPOCHS = {"1": 28, "2": 28, "3": 80, "4": 30}
 KEPT = ROOT / "runs" / "results.json"
 
 
 class Row(NamedTuple):
-    """One line of the table: the scores of the seeds, one where nothing is random."""
+    """One line of the table: the scores of the seeds, one where nothing is random, each {"new": ..., "elsewhere": ...}."""
     task: str
     model: str
     metric: str
@@ -43,9 +43,8 @@ class Row(NamedTuple):
 
 
 class Baselines(NamedTuple):
-    """What a task is measured on, and its models: name -> function that returns (answers, seconds, parameters)."""
+    """What a task is measured on, and its models: name -> function that returns (scores of the seeds, seconds, parameters)."""
     metric: str
-    score: Callable  # of one answer
     source: str
     models: dict
 
@@ -112,9 +111,8 @@ def rows_of(task, options, keep=KEPT):
         finished = read_kept(keep)
         if key not in finished:
             print(f"task {task}, {model} ...", flush=True)
-            answers, seconds, parameters = measure()
-            finished[key] = Row(task, model, baselines.metric, [float(baselines.score(answer)) for answer in answers],
-                                seconds, parameters, baselines.source, command)
+            scores, seconds, parameters = measure()
+            finished[key] = Row(task, model, baselines.metric, scores, seconds, parameters, baselines.source, command)
             with atomic_write(keep, "w") as file:
                 json.dump(finished, file, indent=1)
         yield Row(*finished[key])
@@ -134,12 +132,19 @@ def wishes(options):
 
 
 def as_markdown(rows):
-    lines = ["| task | model | metric | score | seconds | parameters | data | command |", "|" + " --- |" * 8]
+    lines = ["| task | model | metric | new patients or hearts | elsewhere | seconds | parameters | data | command |",
+             "|" + " --- |" * 9]
     for row in rows:
-        spread = f" ± {np.std(row.scores):.3f}" if len(row.scores) > 1 else ""
-        lines.append(f"| {row.task} | {row.model} | {row.metric} | {np.mean(row.scores):.3f}{spread} | "
-                     f"{row.seconds:.0f} | {row.parameters or ''} | {row.source} | `{row.command}` |")
+        new, elsewhere = (with_spread([scores[name] for scores in row.scores if name in scores])
+                          for name in ("new", "elsewhere"))
+        lines.append(f"| {row.task} | {row.model} | {row.metric} | {new} | {elsewhere} | {row.seconds:.0f} | "
+                     f"{row.parameters or ''} | {row.source} | `{row.command}` |")
     return "\n".join(lines) + "\n"
+
+
+def with_spread(scores):
+    spread = f" ± {np.std(scores):.3f}" if len(scores) > 1 else ""
+    return f"{np.mean(scores):.3f}{spread}" if scores else ""
 
 
 def machine():
@@ -153,27 +158,29 @@ def machine():
 
 # ---- the models ----
 
-def always(answer):
-    return lambda: ([answer], 0.0, 0)
+def always(scores):
+    return lambda: ([scores], 0.0, 0)
 
 
-def fitted(model, inputs, targets, answer):
-    """A scikit-learn model: ``answer`` is what it says after it was fitted."""
+def fitted(model, inputs, targets, judge):
+    """A scikit-learn model: ``judge`` gives its scores once it is fitted."""
     def measure():
         start = time.perf_counter()
         model.fit(inputs, targets)
-        return [answer(model)], time.perf_counter() - start, 0
+        return [judge(model)], time.perf_counter() - start, 0
     return measure
 
 
-def trained(train, answer, seeds):
-    """A network, once for each seed: ``train(seed)`` returns the trained network."""
+def trained(train, judge, seeds):
+    """A network, once for each seed: ``train(seed)`` returns it, ``judge`` its scores."""
     def measure():
-        start, answers = time.perf_counter(), []
+        seconds, scores = 0.0, []
         for seed in range(seeds):
+            start = time.perf_counter()
             model = train(seed)
-            answers.append(answer(model))
-        return answers, (time.perf_counter() - start) / seeds, sum(weights.numel() for weights in model.parameters())
+            seconds += time.perf_counter() - start
+            scores.append(judge(model))
+        return scores, seconds / seeds, sum(weights.numel() for weights in model.parameters())
     return measure
 
 
@@ -201,11 +208,15 @@ def heartbeat_baselines(task, options):
 
     classical = {"logistic regression": LogisticRegression(max_iter=300, class_weight="balanced"),
                  "random forest": RandomForestClassifier(200, min_samples_leaf=2, n_jobs=-1, random_state=0)}
-    return Baselines(metric, lambda chances: metrics.CLASSIFICATION[metric](test.label, chances), train.source, {
-        f"always {train.classes[common]}": always(np.eye(len(train.classes))[np.full(len(test), common)]),
-        **{name: fitted(model, train.beats, train.label, lambda model: model.predict_proba(test.beats))
+
+    def scores(chances):
+        return {"new": float(metrics.CLASSIFICATION[metric](test.label, chances))}
+
+    return Baselines(metric, train.source, {
+        f"always {train.classes[common]}": always(scores(np.eye(len(train.classes))[np.full(len(test), common)])),
+        **{name: fitted(model, train.beats, train.label, lambda model: scores(model.predict_proba(test.beats)))
            for name, model in classical.items()},
-        "network": trained(network, lambda model: probabilities(predict(model, test.beats)), options.seeds)})
+        "network": trained(network, lambda model: scores(probabilities(predict(model, test.beats))), options.seeds)})
 
 
 def heart_baselines(task, options):
@@ -216,29 +227,39 @@ def heart_baselines(task, options):
     from cardiac_ml.models import Template, times_and_spreads
     from cardiac_ml.training import predict
     data = intracardiac.load(hearts=options.hearts)
-    split, maps, ecg = intracardiac.split_by_heart(data), data.activation_ms, data.ecg_mv
-    flat = leads.independent(ecg)[:, :, ::4].reshape(len(ecg), -1)
-    mean_map = np.nanmean(maps[split.train], axis=0)
-    known = np.where(np.isnan(maps), mean_map, maps)[split.train]
-    classical = {"ridge": Ridge(alpha=30.0), "nearest neighbours": KNeighborsRegressor(5, weights="distance")}
-    if task == "3":
-        truth, metric, score = maps[split.test], "MAE (ms)", metrics.mae_ms
-        trivial, answer, train = np.tile(mean_map, (len(truth), 1)), lambda times: times, train_activation
+    train, valid, test = (data[rows] for rows in intracardiac.split_by_heart(data))
+    judged = {"new": test, "elsewhere": intracardiac.elsewhere()}
+    mean_map = np.nanmean(train.activation_ms, axis=0)
+    known = np.where(np.isnan(train.activation_ms), mean_map, train.activation_ms)
+    template = Template().fit(train.voltage_mv, train.activation_ms) if task == "4" else None
+    mean_trace = np.mean(train.voltage_mv, axis=0)
 
-        def ask(model, ecg):
-            return times_and_spreads(predict(model, ecg))[0]
-    else:
-        truth, metric, score = np.asarray(data.voltage_mv[split.test]), "MAE (mV)", metrics.mae_mv
-        template = Template().fit(data.voltage_mv[split.train], maps[split.train])
-        trivial = np.broadcast_to(np.mean(data.voltage_mv[split.train], axis=0), truth.shape)
-        answer, train, ask = template.predict, train_voltage, predict
+    def flat(part):
+        return leads.independent(part.ecg_mv)[:, :, ::4].reshape(len(part), -1)
+
+    def scores(answer):
+        """``answer`` of a dataset gives its maps or voltages."""
+        if task == "3":
+            return {name: metrics.mae_ms(part.activation_ms, answer(part)) for name, part in judged.items()}
+        return {name: metrics.mae_mv(np.asarray(part.voltage_mv), answer(part)) for name, part in judged.items()}
+
+    def of_times(model):
+        times = lambda part: model.predict(flat(part))
+        return scores(times if task == "3" else lambda part: template.predict(times(part)))
+
+    def of_network(network):
+        return scores(lambda part: times_and_spreads(predict(network, part.ecg_mv))[0] if task == "3"
+                      else predict(network, part.ecg_mv))
+
     epochs = epochs_of(task, data.source, options.epochs)
-    return Baselines(metric, lambda found: score(truth, found), data.source, {
-        "mean": always(trivial),
-        **{name: fitted(model, flat[split.train], known, lambda model: answer(model.predict(flat[split.test])))
-           for name, model in classical.items()},
-        "network": trained(lambda seed: train(data[split.train], data[split.valid], epochs, seed),
-                           lambda model: ask(model, ecg[split.test]), options.seeds)})
+    networks = {"network": train_activation} if task == "3" else {"U-Net": train_u_net, "drawn": train_drawn}
+    mean = mean_map if task == "3" else mean_trace
+    classical = {"ridge": Ridge(alpha=30.0), "nearest neighbours": KNeighborsRegressor(5, weights="distance")}
+    return Baselines("MAE (ms)" if task == "3" else "MAE (mV)", data.source, {
+        "mean": always(scores(lambda part: np.broadcast_to(mean, (len(part), *mean.shape)))),
+        **{name: fitted(model, flat(train), known, of_times) for name, model in classical.items()},
+        **{name: trained(lambda seed, network=network: network(train, valid, epochs, seed), of_network, options.seeds)
+           for name, network in networks.items()}})
 
 
 BASELINES = {"1": heartbeat_baselines, "2": heartbeat_baselines, "3": heart_baselines, "4": heart_baselines}
@@ -273,17 +294,33 @@ def train_activation(train, valid, epochs, seed):
     return calibrate_spread(model, predict(model, valid.ecg_mv), valid.activation_ms)
 
 
-def train_voltage(train, valid, epochs, seed):
+def train_u_net(train, valid, epochs, seed):
     import torch
 
-    from cardiac_ml import metrics
-    from cardiac_ml.models import Augment, VoltageNet
-    from cardiac_ml.training import fit
+    from cardiac_ml.models import VoltageNet
     torch.manual_seed(seed)
-    model = VoltageNet().fit_scaling(train.ecg_mv, train.voltage_mv)
-    return fit(model, (train.ecg_mv, train.voltage_mv), (valid.ecg_mv, valid.voltage_mv),
-               loss=torch.nn.functional.l1_loss, score=metrics.mae_mv, maximize=False, epochs=epochs, batch_size=16,
-               lr=3e-3, weight_decay=0.05, augment=Augment(), seed=seed).model
+    return _train_voltages(VoltageNet().fit_scaling(train.ecg_mv, train.voltage_mv), torch.nn.functional.l1_loss,
+                           train, valid, epochs, seed)
+
+
+def train_drawn(train, valid, epochs, seed):
+    import torch
+
+    from cardiac_ml.activation import apd90_ms
+    from cardiac_ml.models import ActionPotentialNet, voltage_loss
+    torch.manual_seed(seed)
+    model = ActionPotentialNet().fit_scaling(train.ecg_mv, train.voltage_mv, train.activation_ms,
+                                             apd90_ms(train.voltage_mv))
+    return _train_voltages(model, voltage_loss, train, valid, epochs, seed)
+
+
+def _train_voltages(model, loss, train, valid, epochs, seed):
+    from cardiac_ml import metrics
+    from cardiac_ml.models import Augment
+    from cardiac_ml.training import fit
+    return fit(model, (train.ecg_mv, train.voltage_mv), (valid.ecg_mv, valid.voltage_mv), loss=loss,
+               score=metrics.mae_mv, maximize=False, epochs=epochs, batch_size=32, lr=3e-3, weight_decay=0.05,
+               augment=Augment(), seed=seed).model
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def add_commands(subparsers):
                          "hearts in another torso)")
     command.add_argument("--targets", nargs="+", metavar="NAME", help="diagnoses (default: all with enough records)")
     command.add_argument("--out", type=Path, default=Path("lead_importance"), help="folder of the page and its numbers")
-    command.add_argument("--epochs", type=int, default=12)
+    command.add_argument("--epochs", type=int, help="rounds (default: 12, more for few records)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--hearts", type=int, default=100, help="virtual hearts; half as many elsewhere")
     command.add_argument("--workers", type=int, help="processes (default: one a core)")

@@ -15,12 +15,12 @@ padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child{text-align:left}img{max-width:100%}h2{margin-top:2.5rem}.note{color:#555}"""
 INTRO = """<p>A network learned from <b>{inside}</b> ({train:,} records) and was asked about other patients of the same
-place (<i>inside</i>, {own:,} records) and about <b>{outside}</b> (<i>outside</i>, {other:,} records), with each of the 256
-sets of the eight independent leads (III, aVR, aVL and aVF follow from I and II).</p>
+place (<i>inside</i>, {own:,} records) and about <b>{outside}</b> (<i>outside</i>, {other:,} records), with each of the
+256 sets of the eight independent leads (III, aVR, aVL and aVF follow from I and II).</p>
 <p>The <b>AUROC</b> is the chance that a record with the diagnosis gets a higher score than one without it: 0.5 is
 guessing, 1 is perfect. The <b>value of a lead</b> is what it adds to the AUROC, averaged over all orders in which the
-leads could arrive; the eight values add up to the AUROC of all leads minus 0.5. A small value does not mean that a lead is
-uninformative: another lead may say the same. Intervals (90 %) are over patients; they do not hold other trainings.</p>
+leads could arrive; the eight values add up to the AUROC of all leads minus 0.5. A small value does not mean that a lead
+is uninformative: another lead may say the same. Intervals (90 %) are over patients; another training would differ too.</p>
 <p class="note">Teaching software, not a medical device.</p>"""
 
 
@@ -51,9 +51,11 @@ def section(own, other):
     fall = own["scores"]["AUROC"][0] - other["scores"]["AUROC"][0]
     word = (f"Outside, the AUROC is {fall:.3f} lower than inside: patients or devices differ, or how the diagnosis is "
             "written down." if fall > 0.05 else "The answer carries to the other place.")
+    if own["scores"]["AUROC"][1] < 0.6:
+        word = "Even inside, the network hardly tells it from the rest, so the values of its leads mean little."
     best = [row for row in other["best"] if row[1] >= other["area"][-1] - 0.01][0]
-    word += (f" Outside, {', '.join(best[0]) or 'no lead'} alone come within 0.01 of all leads (best set of that size, "
-             "found on these records, which flatters it a little).")
+    word += (f" Outside, the smallest set within 0.01 of all leads is: {', '.join(best[0]) or 'no lead'} (found on "
+             "these records, which flatters it a little).")
     counts = (f"<p class=note>inside: {own['positive']} of {own['records']} records have it; outside: "
               f"{other['positive']} of {other['records']}.</p>")
     scores = table(["", "inside", "outside"], [[name, interval(own["scores"][name]), interval(other["scores"][name])]

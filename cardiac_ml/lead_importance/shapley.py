@@ -116,7 +116,8 @@ def half_width(influence, patients, level=0.9):
         return np.full(influence.shape[1], np.nan)  # one patient alone says nothing about others
     sums = np.zeros((len(names), influence.shape[1]))
     np.add.at(sums, owner, influence)
-    return stats.t.ppf((1 + level) / 2, len(names) - 1) * np.sqrt((sums ** 2).sum(axis=0) * len(names) / (len(names) - 1))
+    error = np.sqrt((sums ** 2).sum(axis=0) * len(names) / (len(names) - 1))
+    return stats.t.ppf((1 + level) / 2, len(names) - 1) * error
 
 
 def mean_values(value, patients, level=0.9):

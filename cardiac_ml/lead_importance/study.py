@@ -22,6 +22,7 @@ from cardiac_ml.lead_importance.twelve_leads import TARGETS
 from cardiac_ml.leads import INDEPENDENT
 
 FEWEST = 10  # records with a diagnosis, in each of the parts, so that it can be asked about
+BATCH, STEPS = 64, 800  # records in a step, and the fewest steps of a training
 SETS_IN_USE = {"12 leads": "I II V1 V2 V3 V4 V5 V6", "6 limb leads": "I II", "4: I, II, III, V2": "I II V2",
                "3: I, II, V2": "I II V2", "2: I, II": "I II", "1: I": "I"}  # III, aVR, aVL, aVF follow from I and II
 ALONE = {"6 limb leads": (0, 1), "1: I": (0,)}  # sets that also get a network of their own, as a check
@@ -46,14 +47,15 @@ def usable_targets(parts, wanted=None):
     return good
 
 
-def train(ecg_mv, labels, rows, *, only=None, epochs=12, seed=0, progress=True):
+def train(ecg_mv, labels, rows, *, only=None, epochs=12, seed=0):
     """A network for all sets of leads (``only``: for one), chosen on validation patients: rows (train, valid)."""
     torch.manual_seed(seed)
     net = LeadSubsetNet(8, labels.shape[1], width=12, dropout=0.2, strides=(4, 2, 2, 1), steps=1)
     net.fit_scaling(ecg_mv[rows[0]])
     pairs = [(ecg_mv[part], labels[part]) for part in rows]
     return training.fit(RandomSubsets(net, only=only), *pairs, loss=OverSubsets(binary_cross_entropy_with_logits),
-                        epochs=epochs, batch_size=64, lr=4e-3, weight_decay=0.05, ema_decay=0.995, seed=seed).model.net
+                        epochs=epochs, batch_size=BATCH, lr=4e-3, weight_decay=0.05, ema_decay=0.995,
+                        seed=seed).model.net
 
 
 def judge(site, target, positive, logit, patients):
@@ -81,7 +83,7 @@ def calibration_error(truth, chance, bins=10):
     return sum(len(part) * abs(truth[part].mean() - chance[part].mean()) for part in parts if len(part)) / len(truth)
 
 
-def run(inside, outside, out, *, targets=None, epochs=12, seed=0, check=True):
+def run(inside, outside, out, *, targets=None, epochs=None, seed=0, check=True):
     """Train on ``inside``, ask about new patients of it and about all of ``outside``; writes network and results.
 
     Both are ``records.Hospital``. Returns the results, which ``report.write`` makes a page of.
@@ -90,6 +92,7 @@ def run(inside, outside, out, *, targets=None, epochs=12, seed=0, check=True):
     has = [np.array([set(t) for t in hospital.table["targets"]], dtype=object) for hospital in (inside, outside)]
     names = usable_targets([has[0][train_rows], has[0][test_rows], has[1]], targets)
     labels, ecg_mv = inside.labels(names), inside.ecg_mv()
+    epochs = epochs or max(12, STEPS * BATCH // len(train_rows))
     net = train(ecg_mv, labels, (train_rows, valid_rows), epochs=epochs, seed=seed)
     out = Path(out)
     training.save(out / "network.npz", net, data=f"{inside.name}, {len(train_rows)} records", targets=names,

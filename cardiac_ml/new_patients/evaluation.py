@@ -137,7 +137,7 @@ def f1_of(number: int):
     def finish(table):
         called = table.sum(axis=-2)[..., number] + table.sum(axis=-1)[..., number]
         return metrics.ratio(2 * table[..., number, number], called)
-    return metrics.from_sums(finish, metrics.SHARE)(metrics.macro_f1.sums)
+    return metrics.from_sums(finish, metrics.SHARE, metrics.same_rows)(metrics.macro_f1.sums)
 
 
 def stress_lines(stress, found) -> list[str]:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from cardiac_ml import training
-from cardiac_ml.new_patients.classifier import CLASSES, BeatTable, joined_tables, row_weights, thinned
+from cardiac_ml.new_patients.classifier import CLASSES, BeatTable, fewer_fusions, joined_tables, row_weights, thinned
 from cardiac_ml.new_patients.features import SAMPLES
 
 MOST = 50  # beats of one class of one record to learn from
@@ -46,4 +46,5 @@ def inputs_of(table: BeatTable) -> np.ndarray:
 
 def predict_network(model: ThreeBeatNet, table: BeatTable) -> np.ndarray:
     """Probabilities of the classes, (rows, 4)."""
-    return training.probabilities(training.predict(model, inputs_of(table), batch_size=2048))
+    answer = training.probabilities(training.predict(model, inputs_of(table), batch_size=2048))
+    return fewer_fusions(answer, table.record)

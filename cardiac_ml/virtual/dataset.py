@@ -6,7 +6,7 @@ from tqdm.auto import tqdm
 
 from cardiac_ml.files import DataError
 from cardiac_ml.points import POINT_NAMES
-from cardiac_ml.virtual import patterns, population
+from cardiac_ml.virtual import patterns, population, published
 from cardiac_ml.virtual.membrane import action_potential_table
 from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats, voltages_mv
 from cardiac_ml.virtual.population import CYCLE_LENGTHS_MS, G_KR_PERCENT
@@ -20,20 +20,22 @@ FEWEST_CASES = 40    # unless fewer cases than this are asked for
 NOISE_MV = 0.004     # standard deviation, at each electrode
 
 
-def plan(number, cases):
+def plan(number, cases, as_published=False):
     """The cases of heart ``number`` (from 1): a list of (kind, number of the pattern or None, of a point or None).
 
     Every pattern comes twice, at both cycle lengths, as in the published set.
     """
+    if as_published:
+        return published.plan(cases)
     planned = [(ORDER[k // 2 % len(ORDER)], k // 2, None) for k in range(cases)]
     if number % POINT_HEARTS == 1 and cases >= FEWEST_CASES:
         return planned[:cases // 4] + [("focal", None, index) for index in range(len(POINT_NAMES))]
     return planned
 
 
-def count_cases(hearts, cases):
+def count_cases(hearts, cases, as_published=False):
     """How many cases there are in all: a heart with a focus at each recording point has more than ``cases``."""
-    return sum(len(plan(number, cases)) for number in range(1, hearts + 1))
+    return sum(len(plan(number, cases, as_published)) for number in range(1, hearts + 1))
 
 
 def draw_case(patient, seed, number, k, kind, pattern, index, width=1.0):
@@ -42,9 +44,8 @@ def draw_case(patient, seed, number, k, kind, pattern, index, width=1.0):
     if index is not None:
         beat, bcl = patterns.point_focus(patient.heart, index), int(rng.choice(CYCLE_LENGTHS_MS))
     else:
-        beat = patterns.excitation(kind, patient.heart, np.random.default_rng([seed, number, pattern, 1]), pattern,
-                                   width)
-        bcl = CYCLE_LENGTHS_MS[k % 2]
+        drawn = np.random.default_rng([seed, number, pattern, 1])
+        beat, bcl = patterns.excitation(kind, patient.heart, drawn, pattern, width), CYCLE_LENGTHS_MS[k % 2]
     row = dict(heart=f"v{number}", pattern=pattern, innerindex=index, bcl=bcl, gkr=int(rng.choice(G_KR_PERCENT)),
                kind=beat.kind, onset_ms=rng.uniform(1, 8), speed=population.draw(rng, "case", width)["speed"], seed=seed)
     return beat, row, rng
@@ -65,22 +66,42 @@ def simulate_heart(seed, number, cases, lead_field="sphere", width=1.0):
     return np.stack(electrodes), np.stack(voltage), table
 
 
-def simulate_intracardiac(hearts=30, cases=60, seed=0, lead_field="sphere", workers=None, progress=True, width=1.0):
+def simulate_as_published(seed, number, cases, width=1.0):
+    """The same with the quirks of the published files: see ``published``."""
+    patient = draw_patient(seed, number, width=width)
+    beats, rows, rngs = zip(*(draw_case(patient, seed, number, k, *case, width)
+                              for k, case in enumerate(plan(number, cases, as_published=True))))
+    table = pd.DataFrame(rows).astype({"pattern": "Int64", "innerindex": "Int64"})
+    table = table.assign(heart=published.heart_name(number), gkr=table.gkr.clip(upper=50), onset_ms=0.0)
+    solved = published.as_published(simulate_beats(patient, beats, table.bcl, table.gkr / 100, 0.0, table.speed))
+    electrodes, voltage = [], []
+    for k in range(len(beats)):
+        electrodes.append(electrodes_mv(patient, solved, k, lead_field="infinite").T)
+        mv = published.with_quirks(voltages_mv(patient, solved, k), solved.point_ms[k], solved.point_apd_ms[k])
+        voltage.append(mv[published.column_order(seed, number)].T)
+    return np.stack(electrodes).astype(np.float32), np.stack(voltage), table
+
+
+def simulate_intracardiac(hearts=30, cases=60, seed=0, lead_field="sphere", workers=None, progress=True, width=1.0,
+                          as_published=False):
     """Yields (electrodes_mv (n, 500, 10), voltage_mv (n, 500, 75), table) of hearts v1, v2, ... in order.
 
     The same bytes for any number of ``workers`` (None: all processors) and any joblib backend, so that inside ``with
     joblib.parallel_config(backend=...)`` a cluster can take over. ``width``: of the population, see ``population``.
+    ``as_published``: with the quirks of the published files, leads as in an infinite body; see ``published``.
     """
     if hearts < 1 or cases < 1:
         raise DataError(f"{hearts} hearts with {cases} cases each: there must be at least one of both.")
     if lead_field not in LEAD_FIELDS:
         raise DataError(f"Unknown lead field {lead_field!r}: choose one of {', '.join(LEAD_FIELDS)}.")
     population.check_width(width)
-    return _in_order(hearts, cases, seed, lead_field, workers, progress, width)
+    call, fixed = (simulate_as_published, (width,)) if as_published else (simulate_heart, (lead_field, width))
+    jobs = [delayed(call)(seed, number, cases, *fixed) for number in range(1, hearts + 1)]
+    return in_order(jobs, workers, progress)
 
 
-def _in_order(hearts, cases, seed, lead_field, workers, progress, width):
+def in_order(jobs, workers, progress):
+    """Yields what the jobs make, one heart each, in their order."""
     action_potential_table()      # computed and cached once, before the workers start
-    jobs = (delayed(simulate_heart)(seed, number, cases, lead_field, width) for number in range(1, hearts + 1))
     made = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
-    yield from tqdm(made, total=hearts, desc="virtual hearts", unit="heart", disable=not progress)
+    yield from tqdm(made, total=len(jobs), desc="virtual hearts", unit="heart", disable=not progress)

@@ -103,15 +103,15 @@ def paced(heart, rng, width=1.0):
     return focal(heart, _place(heart, "rv", drawn["angle_deg"], drawn["height"]), "paced")
 
 
-def early_sites(heart, rng, number=0):
+def early_sites(heart, rng, number=0, stray_mm=STRAY_MM):
     """Two to eight places on the inner surfaces that start at once.
 
     As in the published set, a pattern is a matter of its ``number``: its places are near the same recording points in
-    every heart and every beat, STRAY_MM around them.
+    every heart and every beat, ``stray_mm`` around them.
     """
     drawn = np.random.default_rng(number)
     chosen = drawn.choice(INNER_POINTS, drawn.integers(2, 9), replace=False)
-    wanted = recording_points(heart.shape)[chosen] + STRAY_MM * rng.normal(size=(len(chosen), 3))
+    wanted = recording_points(heart.shape)[chosen] + stray_mm * rng.normal(size=(len(chosen), 3))
     inner = heart.nodes_mm[_in_layer(heart, "lv") | _in_layer(heart, "rv")]
     places = inner[np.linalg.norm(inner[:, None] - wanted, axis=-1).argmin(axis=0)]
     return Excitation("sites", [(place, 0.0) for place in places], _slowness(heart, 0.9, 0.9))

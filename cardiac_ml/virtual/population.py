@@ -17,7 +17,7 @@ import numpy as np
 
 from cardiac_ml.files import DataError
 
-WIDEST = 2.0
+WIDEST = 2.0        # widths
 FARTHEST = 2.0      # spreads: nobody is farther from the middle in a "normal" or a "factor"
 
 
@@ -38,10 +38,10 @@ ELECTRODES_MM = np.array([(-170, 0, 200), (170, 0, 200), (100, -10, -280), (-100
 
 TABLE = {
     # The heart, mm.
-    "shape.size": Quantity(1.0, 0.05, "factor", "of all lengths below at once: tall and short, men and women"),
+    "shape.size": Quantity(1.0, 0.04, "factor", "of all lengths below at once: tall and short, men and women"),
     "shape.lv_radius_mm": Quantity(24.0, 2.2, "normal", SIZES),
     "shape.lv_length_mm": Quantity(82.0, 5.0, "normal", SIZES),
-    "shape.wall_mm": Quantity(8.5, 1.3, "normal", SIZES),
+    "shape.wall_mm": Quantity(8.5, 1.1, "normal", SIZES),
     "shape.rv_radius_mm": Quantity(33.0, 2.5, "normal", SIZES),
     "shape.rv_wall_mm": Quantity(4.0, 0.5, "normal", SIZES),
     "shape.rv_offset_mm": Quantity(29.0, 2.0, "normal", SIZES),
@@ -49,17 +49,17 @@ TABLE = {
     "shape.fibre_deg": Quantity(60.0, 6.0, "normal", "Streeter et al. 1969"),
     "shape.layer_mm": Quantity(2.5, 0.25, "normal", "reach of the Purkinje network into the wall"),
     # Speeds, mm/ms.
-    "speeds.along": Quantity(0.54, 0.09, "factor", SPEED),
-    "speeds.across": Quantity(0.68, 0.09, "uniform", SPEED + "; share of along"),
-    "speeds.through": Quantity(0.60, 0.11, "uniform", SPEED + "; share of along"),
-    "speeds.layer": Quantity(0.88, 0.10, "factor", SPEED + "; the fast layer"),
+    "speeds.along": Quantity(0.54, 0.06, "factor", SPEED),
+    "speeds.across": Quantity(0.68, 0.07, "uniform", SPEED + "; share of along"),
+    "speeds.through": Quantity(0.60, 0.08, "uniform", SPEED + "; share of along"),
+    "speeds.layer": Quantity(0.88, 0.07, "factor", SPEED + "; the fast layer"),
     # Durations before neighbours even them out, ms: differences across the wall and over the heart.
     "repolarisation.longer_ms": Quantity(6.0, 8.0, "normal", "QT of 413 +- 14 ms at rate 60 (Rautaharju et al. 2013)"),
-    "repolarisation.epi_minus_endo_ms": Quantity(-2.0, 4.0, "normal", FITTED),
+    "repolarisation.epi_minus_endo_ms": Quantity(0.5, 4.0, "normal", FITTED),
     "repolarisation.base_minus_apex_ms": Quantity(15.0, 3.0, "normal", FITTED),
     "repolarisation.right_minus_left_ms": Quantity(15.5, 3.0, "normal", FITTED),
     "repolarisation.inferior_minus_anterior_ms": Quantity(5.2, 2.0, "normal", FITTED),
-    "repolarisation.lateral_minus_septal_ms": Quantity(-4.2, 2.0, "normal", FITTED),
+    "repolarisation.lateral_minus_septal_ms": Quantity(-5.0, 2.0, "normal", FITTED),
     "repolarisation.coupling_mm": Quantity(7.6, 0.10, "factor", "electrotonic length along the fibre, at rest to plateau"),
     # The body, mm: x to the patient's left, y to the back, z up.
     "torso.radius_mm": Quantity(161.0, 0.07, "factor", "a chest 27 to 36 cm across"),
@@ -72,8 +72,8 @@ TABLE = {
     "sites.angle_deg": Quantity(0.0, 10.0, "normal", "Durrer et al. 1970: sites differ from heart to heart"),
     "sites.height": Quantity(0.0, 0.05, "normal", "likewise"),
     "sites.ms": Quantity(0.0, 1.5, "normal", "likewise"),
-    "block.left": Quantity(0.75, 0.04, "normal", "speed of the left layer, entered backwards; QRS 120 to 180 ms"),
-    "block.right": Quantity(0.80, 0.04, "normal", "speed of the right layer; QRS 110 to 170 ms"),
+    "block.left": Quantity(0.67, 0.03, "normal", "speed of the left layer, entered backwards; QRS 120 to 180 ms"),
+    "block.right": Quantity(0.74, 0.03, "normal", "speed of the right layer; QRS 110 to 170 ms"),
     "scar.radius_mm": Quantity(16.0, 6.0, "uniform", "infarcts of 4 to 45 cm3"),
     "scar.height": Quantity(0.55, 0.30, "uniform", "anywhere in the left ventricle"),
     "scar.depth": Quantity(0.5, 0.5, "uniform", "from inner to outer wall"),
@@ -92,7 +92,7 @@ DEAD_SHARE = 0.6                   # of scars have a core that never activates
 G_KR_PERCENT = (0, 50, 100)        # of the rapid delayed rectifier current, each as often
 # Early sites of a normal beat: wall, angle (degrees), height, ms. The left septum comes first: it gives V1 its r and
 # the lateral leads their q. Places after Durrer et al. 1970.
-LEFT_SITES = (("lv", -153, 0.54, 0), ("lv", 115, 0.82, 4), ("lv", -70, 0.45, 5.5), ("lv", -51, 0.53, 13))
+LEFT_SITES = (("lv", -153, 0.54, 0), ("lv", 115, 0.82, 3.5), ("lv", -70, 0.45, 5), ("lv", -52, 0.53, 13))
 RIGHT_SITES = (("septum", -147, 0.54, 11), ("rv", -143, 0.49, 15), ("rv", 146, 0.49, 16.5))
 
 

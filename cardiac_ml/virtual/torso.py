@@ -24,7 +24,7 @@ SIGMA_FIBRE = 0.30     # S/m
 # Without a body the electrodes sit on a ball around the heart. Ways and gain: fitted to the spread of published leads.
 BALL_WAYS = np.array([(-1, 0, .5), (1, 0, .5), (.4, -.1, -1.4), (-.4, 0, -1.4), (-.3, -1, 0), (.1, -1, 0), (.3, -.9, 0),
                       (.5, -.85, -.1), (.8, -.6, -.1), (1, -.2, 0)])
-BALL_GAIN = 2.7
+BALL_GAIN = 2.45
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def test_what_is_written(studied, hospitals):
     summary, out = studied
     page = report.write(summary, out / "report.html").read_text()
     assert page.count("<img") == 2 and "http" not in page and "V1" in page and "LOWT" in page and "39732003" in page
+    assert "carries to the other place" in page and "hardly" not in page
     values = pd.read_csv(out / "values.csv")
     assert len(values) == 2 * 2 * 8 and (values.low <= values.value).all() and (values.value <= values.high).all()
     assert json.loads((out / "results.json").read_text())["targets"] == summary["targets"]
@@ -113,8 +114,8 @@ def test_bad_records_are_left_out_and_said(tmp_path):
     hospital = records.prepare(tmp_path, workers=1, progress=False)
     reasons = hospital.left_out.set_index("record").reason
     assert hospital.table.record.tolist() == ["good"] and hospital.unmapped == {"1": 1}
-    for name, words in dict(flat="V3 is flat", clipped="is clipped", short="lasts 2.0 s", slow="0.001 Hz", lost="beside it",
-                            long="10000000000 samples", cut="could not be read", bare="names no leads").items():
+    for name, words in dict(flat="V3 is flat", clipped="is clipped", short="lasts 2.0 s", slow="0.001 Hz",
+                            lost="beside it", long="10000000000 samples", cut="could not be read", bare="names no leads").items():
         assert words in reasons[name]
     (tmp_path / "good.hea").unlink()
     assert "None of the 8 records" in message(records.prepare, tmp_path, workers=1, progress=False)

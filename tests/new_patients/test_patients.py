@@ -226,7 +226,8 @@ def test_fusion_beats_are_believed_where_ventricular_ones_are():
     classes = Fixed([[0.4, 0, 0.0, 0.6]] * 3 + [[0.4, 0, 0, 0.6], [0, 0, 1, 0], [0, 0, 1, 0]])
     answer = patients.predict_trees(patients.Trees(classes, Fixed([[1, 0]] * 6)),
                                     table_of(np.zeros(6), np.repeat([1, 2], 3)))
-    assert (answer[:3, patients.FUSION] == 0).all() and answer[3, patients.FUSION] == pytest.approx(0.3 / 0.7)
+    odds = 0.6 * patients.FUSION_ODDS
+    assert (answer[:3, patients.FUSION] == 0).all() and answer[3, patients.FUSION] == pytest.approx(odds / (odds + 0.4))
 
 
 def test_time_says_which_of_normal_and_early():

@@ -18,7 +18,7 @@ from torch.nn import functional
 from cardiac_ml import intracardiac, metrics
 from cardiac_ml.models import shifted
 from cardiac_ml.training import cpu_threads, predict
-from tools.results import train_activation, train_voltage
+from tools.results import train_activation, train_drawn
 
 
 class Fire(nn.Module):
@@ -91,7 +91,7 @@ def main():
     data = intracardiac.load(hearts=options.hearts)
     split = intracardiac.split_by_heart(data)
     ecg, target = data.ecg_mv, data.activation_ms if options.task == 3 else data.voltage_mv
-    mae, train = (metrics.mae_ms, train_activation) if options.task == 3 else (metrics.mae_mv, train_voltage)
+    mae, train = (metrics.mae_ms, train_activation) if options.task == 3 else (metrics.mae_mv, train_drawn)
     parts = data[split.train], data[split.valid]
     epochs = epochs_within(train, parts, options.seconds)
     start = time.perf_counter()
