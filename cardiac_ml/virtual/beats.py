@@ -8,13 +8,13 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm.auto import tqdm
+from joblib import delayed
 
 from cardiac_ml.files import DataError
 from cardiac_ml.leads import LEAD_MATRIX, LEADS
 from cardiac_ml.virtual import patterns, rhythm
 from cardiac_ml.virtual.membrane import action_potential_table
+from cardiac_ml.virtual.parallel import in_order
 from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats
 from cardiac_ml.virtual.points import lv_place
 from cardiac_ml.virtual.torso import move_electrodes
@@ -44,11 +44,10 @@ def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, wor
     counts = np.concatenate([plan_counts(rows, len(side), rng) for rows, side in zip((train, test), sides.values())])
     infarcted = plan_infarcts(hearts, rng)
     ptb_counts = plan_ptb(ptb, infarcted)
-    jobs = (delayed(_one_heart)(seed, heart, counts[heart], ptb_counts[heart], bool(infarcted[heart]))
-            for heart in range(hearts))
+    jobs = [delayed(_one_heart)(seed, heart, counts[heart], ptb_counts[heart], bool(infarcted[heart]))
+            for heart in range(hearts)]
     action_potential_table()      # computed and cached once, before the workers start
-    made = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
-    done = list(tqdm(made, total=hearts, desc="virtual heartbeats", unit="heart", disable=not progress))
+    done = list(in_order(jobs, workers, progress, "virtual heartbeats"))
     mitbih, pair = [both[0] for both in done], [both[1] for both in done]
     files = {name: _file([mitbih[heart] for heart in side], seed) for name, side in sides.items()}
     for name, with_infarct in (("ptbdb_normal", False), ("ptbdb_abnormal", True)):

@@ -1,13 +1,13 @@
 """Virtual hearts by the dozen: from a seed to electrodes, voltages and a table of cases."""
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm.auto import tqdm
+from joblib import delayed
 
 from cardiac_ml.files import DataError
 from cardiac_ml.points import POINT_NAMES
 from cardiac_ml.virtual import patterns, population, published
 from cardiac_ml.virtual.membrane import action_potential_table
+from cardiac_ml.virtual.parallel import in_order
 from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats, voltages_mv
 from cardiac_ml.virtual.population import CYCLE_LENGTHS_MS, G_KR_PERCENT
 from cardiac_ml.virtual.torso import LEAD_FIELDS, move_electrodes
@@ -97,11 +97,9 @@ def simulate_intracardiac(hearts=30, cases=60, seed=0, lead_field="sphere", work
     population.check_width(width)
     call, fixed = (simulate_as_published, (width,)) if as_published else (simulate_heart, (lead_field, width))
     jobs = [delayed(call)(seed, number, cases, *fixed) for number in range(1, hearts + 1)]
-    return in_order(jobs, workers, progress)
+    return _simulated(jobs, workers, progress)
 
 
-def in_order(jobs, workers, progress):
-    """Yields what the jobs make, one heart each, in their order."""
+def _simulated(jobs, workers, progress):
     action_potential_table()      # computed and cached once, before the workers start
-    made = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
-    yield from tqdm(made, total=len(jobs), desc="virtual hearts", unit="heart", disable=not progress)
+    yield from in_order(jobs, workers, progress)
