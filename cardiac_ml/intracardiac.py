@@ -129,6 +129,20 @@ def simulate(hearts: int = 30, cases: int = 60, seed: int = 0, *, workers: int |
                    code_fingerprint(Path(dataset.__file__).parent), write)
 
 
+def elsewhere(hearts: int = 8, cases: int = 50, seed: int = 0, *, workers: int | None = None,
+              progress: bool = True) -> Intracardiac:
+    """Hearts of a second simulator, with other physics, cells and torsos: how far does a network carry? Never train on it."""
+    from cardiac_ml.virtual import elsewhere as world
+
+    def write(destination):
+        batches = world.simulate(hearts, cases, seed, workers=workers, progress=progress)
+        write_pack(batches, destination, hearts * cases,
+                   f"hearts elsewhere: a second simulator of this kit ({hearts} hearts, seed {seed}), for tests only")
+
+    return _packed(f"intracardiac_elsewhere-{hearts}-{cases}-{fingerprint(seed)}",
+                   code_fingerprint(Path(world.__file__).parent), write)
+
+
 def open_pack(folder) -> Intracardiac:
     """The dataset that ``intracardiac_files.write_pack`` put into ``folder``."""
     arrays, table, card = read_pack(folder)
