@@ -1,4 +1,5 @@
 """What the README promises: links that lead somewhere, commands that exist, examples that run."""
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 
 from cardiac_ml import __main__ as command_line
 from cardiac_ml import heartbeats, intracardiac
-from tools import notebooks
+from tools import notebooks, results
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tutorials" / "README.md"]
@@ -65,9 +66,15 @@ def test_commands_exist(line):
             assert callable(command_line._parser().parse_args(typed).run), line
     elif words[1:3] == ["-m", "tools.notebooks"]:
         assert words[3] in notebooks.COMMANDS
+    elif words[1:3] == ["-m", "tools.results"]:
+        results.read_options([{"N": "3"}.get(word, word) for word in words[3:]])
+    elif words[1:2] == ["-m"]:
+        assert importlib.util.find_spec(words[2]) is not None, f"{line}: no such module"
+    elif words[1:2] == ["-c"]:
+        compile(words[2], line, "exec")
     elif words[1:2] == ["start.py"] or words[0].startswith("./"):
         assert (ROOT / (words[1] if words[0].startswith("python") else words[0])).exists()
-        assert not words[2:] or words[2] in ("--quick", "test", "lab", "setup", "--help") or words[2].isdigit(), line
+        assert not words[2:] or words[2] in ("--quick", "test", "lab", "setup", "--help", "COMMAND") or words[2].isdigit(), line
     else:
         assert (ROOT / words[1]).exists(), f"{line}: no such file"
 
@@ -79,9 +86,9 @@ def examples():
 @pytest.mark.parametrize("code", examples(), ids=lambda code: code.splitlines()[0][:50])
 def test_examples_run(code, monkeypatch, tmp_path):
     """On few virtual hearts and for one epoch; everything else as it is printed."""
-    assert len(code.strip().splitlines()) <= 8, "a short example"
+    assert len(code.strip().splitlines()) <= 9, "a short example"
     monkeypatch.chdir(tmp_path)
     load, load_ptb = intracardiac.load, heartbeats.load_ptb
-    monkeypatch.setattr(intracardiac, "load", lambda **more: load(virtual_hearts=5, virtual_cases=4, progress=False))
-    monkeypatch.setattr(heartbeats, "load_ptb", lambda: load_ptb(virtual_hearts=4))
-    exec(re.sub(r"epochs=\d+", "epochs=1, progress=False", code), {})
+    monkeypatch.setattr(intracardiac, "load", lambda **more: load(hearts=5, cases=4, progress=False))
+    monkeypatch.setattr(heartbeats, "load_ptb", lambda: load_ptb(hearts=4))
+    exec(re.sub(r"epochs=\d+", "epochs=1", code), {})

@@ -30,6 +30,7 @@ from cardiac_ml.training import fit, load, predict, save
 # %% tags=["parameters"]
 HEARTS = 30  # quick: 8
 CASES = 60  # quick: 8
+ELSEWHERE = 8  # hearts of the second simulator, quick: 2
 EPOCHS = 100  # quick: 2
 SEED = 0
 
@@ -365,7 +366,7 @@ view.show(heart, points, {"truth": truth[typical], "prediction": predicted[typic
 # other speeds, another torso, other cells, never trained on. A clinic would be elsewhere.
 
 # %%
-elsewhere = intracardiac.elsewhere()
+elsewhere = intracardiac.elsewhere(hearts=ELSEWHERE)
 there, there_spread = models.times_and_spreads(predict(net, elsewhere.ecg_mv))
 true_there, mean_there = elsewhere.activation_ms, np.tile(mean_map, (len(elsewhere), 1))
 

@@ -27,6 +27,7 @@ from cardiac_ml.training import fit, predict
 # %% tags=["parameters"]
 HEARTS = 30  # quick: 8
 CASES = 60  # quick: 8
+ELSEWHERE = 8  # hearts of the second simulator, quick: 2
 EPOCHS = 15  # quick: 1
 SEED = 0
 
@@ -278,7 +279,7 @@ plots.truth_and_prediction(true_ms.ravel(), upstroke_ms(predicted).ravel());
 # The same network on a second simulator, with other physics (see task 3):
 
 # %%
-elsewhere = intracardiac.elsewhere()
+elsewhere = intracardiac.elsewhere(hearts=ELSEWHERE)
 there = np.asarray(elsewhere.voltage_mv)
 guess = np.broadcast_to(mean_trace, there.shape)
 pd.DataFrame({
