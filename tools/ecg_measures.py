@@ -12,6 +12,11 @@ STEEP = 0.05       # QRS is where the leads together change at more than this sh
 QUIET_MS = 20
 LONGEST_QRS_MS = 240
 AFTER_QRS_MS = 60  # the T wave is looked for from here on
+# Inverse Dower matrix (Edenbrandt and Pahlm, J Electrocardiol 21:361, 1988): x left, y down, z back.
+DOWER_LEADS = ("V1", "V2", "V3", "V4", "V5", "V6", "I", "II")
+DOWER = np.array([[-.172, -.074, .122, .231, .239, .194, .156, -.010],
+                  [.057, -.019, -.106, -.022, .041, .048, -.227, .887],
+                  [-.229, -.310, -.246, -.063, .055, .108, .022, .102]])
 
 
 def lead(ecg_mv, name):
@@ -82,3 +87,37 @@ def t_wave_mv(ecg_mv):
     t = _within(ecg_mv - ecg_mv[..., :1], last + AFTER_QRS_MS, np.full(len(ecg_mv), ecg_mv.shape[-1] - 1))
     largest = np.nanargmax(np.abs(t), axis=-1)
     return np.take_along_axis(t, largest[..., None], -1)[..., 0]
+
+
+def qt_ms(ecg_mv):
+    """From the start of the QRS to where the tangent of T's steepest way down meets the zero line: (cases,).
+
+    The median over leads II, V4 and V5; NaN where T has not come down by the end.
+    """
+    first, last = qrs_limits_ms(ecg_mv)
+    smooth = gaussian_filter1d(ecg_mv - ecg_mv[..., :1], 4, axis=-1)
+    return np.array([np.median([_t_end(smooth[k, LEADS.index(name)], last[k] + AFTER_QRS_MS) for name in
+                                ("II", "V4", "V5")]) - first[k] for k in range(len(ecg_mv))])
+
+
+def _t_end(lead_mv, start):
+    peak = start + np.abs(lead_mv[start:]).argmax()
+    size = np.sign(lead_mv[peak]) * lead_mv[peak:]
+    if len(size) < QUIET_MS:
+        return np.nan
+    slope = np.diff(size)
+    return peak + slope.argmin() - size[slope.argmin()] / slope.min()
+
+
+def qrs_t_angle_deg(ecg_mv):
+    """Angle in space between the mean QRS and the mean T vector, by the inverse Dower matrix: (cases,)."""
+    first, last = qrs_limits_ms(ecg_mv)
+    eight = ecg_mv[:, [LEADS.index(name) for name in DOWER_LEADS]]
+    xyz = DOWER @ (eight - eight[..., :1])
+    size = np.linalg.norm(xyz, axis=1)
+    angles = []
+    for vector, length, start, end in zip(xyz, size, first, last):
+        peak = end + AFTER_QRS_MS + length[end + AFTER_QRS_MS:].argmax()
+        qrs, t = vector[:, start:end].mean(axis=1), vector[:, peak - 50:peak + 50].mean(axis=1)
+        angles.append(np.degrees(np.arccos(qrs @ t / np.linalg.norm(qrs) / np.linalg.norm(t))))
+    return np.array(angles)

@@ -8,7 +8,7 @@ from cardiac_ml.plots import twelve_leads
 from cardiac_ml.files import atomic_write
 from cardiac_ml.leads import LEADS
 from tools import ecg_measures as measures
-from tools.virtual_checks import PUBLISHED_LEAD_STD_MV
+from tools.real_leads import PUBLISHED_LEAD_STD_MV
 
 SHOWN = ("normal", "LBBB", "RBBB", "RVOT", "paced", "scar", "slow", "fusion")
 CHEST = range(6, 12)

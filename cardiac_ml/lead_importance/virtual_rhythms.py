@@ -70,14 +70,14 @@ def _record(shapes, rng):
                       p=[0.4, 0.2, 0.2, 0.2])
     name = rng.choice(list(RHYTHMS), p=[0.4, 0.2, 0.2, 0.2])
     fibrillates, late, extra = name == "atrial fibrillation", rng.random() < 0.2, rng.random() < 0.2
-    habits = replace(rhythm.draw_habits(rng), rr_ms=rng.uniform(*RHYTHMS[name]), fibrillates=fibrillates,
+    parameters = replace(rhythm.draw_parameters(rng), rr_ms=rng.uniform(*RHYTHMS[name]), fibrillates=fibrillates,
                      pr_ms=rng.uniform(225, 300) if late else rng.uniform(120, 190))
-    kinds = ["N"] * int(np.ceil(12500 / habits.rr_ms) + 2)
+    kinds = ["N"] * int(np.ceil(12500 / parameters.rr_ms) + 2)
     if extra:
         for at in rng.choice(np.arange(3, len(kinds) - 3), rng.integers(1, 3), replace=False):
             kinds[at] = "V"
-    times = rhythm.beat_times(kinds, habits, rng)
-    eight = np.stack([_lead(lead, kinds, kind, shapes, times, habits, rng) for lead in INDEPENDENT])
+    times = rhythm.beat_times(kinds, parameters, rng)
+    eight = np.stack([_lead(lead, kinds, kind, shapes, times, parameters, rng) for lead in INDEPENDENT])
     start = int(rng.uniform(0.6, 1.2) * rhythm.RATE_HZ)
     eight = eight[:, start:start + int(SECONDS * rhythm.RATE_HZ)]
     targets = [name] + ["first degree AV block"] * (late and not fibrillates)
@@ -86,12 +86,12 @@ def _record(shapes, rng):
     return from_independent(resample_poly(eight, 25, 18, axis=1, padtype="line")), targets
 
 
-def _lead(lead, kinds, kind, shapes, times, habits, rng):
+def _lead(lead, kinds, kind, shapes, times, parameters, rng):
     """One lead of the strip: its own beats, P waves of its own height, noise of its own."""
     row = INDEPENDENT.index(lead)
     chosen = []
     for letter in kinds:
         mv, qrs_ms = shapes["focus" if letter == "V" else kind]
         chosen.append(rhythm.Shape(mv[[row, (row + 1) % 8]], qrs_ms / 2, qrs_ms, kind))
-    own = replace(habits, p_mv=habits.p_mv * P_WAVE[lead], spike_mv=0.0)
+    own = replace(parameters, p_mv=parameters.p_mv * P_WAVE[lead], spike_mv=0.0)
     return rhythm.strip(kinds, chosen, times, own, rng)[0]

@@ -116,29 +116,31 @@ def _one_heart(seed, heart, counts, ptb_rows, infarcted):
     """Both parts of one heart's rows, (rows, table) each: for the MIT-BIH pair and for the PTB pair."""
     rng = np.random.default_rng([seed, 3, heart])
     shapes = heart_shapes(_with_t_wave(draw_patient(seed, heart + 1), rng), rng, infarcted)
-    habits = rhythm.draw_habits(rng)
+    parameters = rhythm.draw_parameters(rng)
     kinds = sequence(counts, rng)
     pacemaker = counts[4] > 0.1 * counts.sum()
     chosen = [pick_shape(kind, shapes, pacemaker, rng) for kind in kinds]
-    mitbih = _rows(heart, kinds, chosen, [CLASSES.index(kind) for kind in kinds], habits, rng)
-    habits = replace(rhythm.draw_habits(rng), fibrillates=False)
+    mitbih = _rows(heart, kinds, chosen, [CLASSES.index(kind) for kind in kinds], parameters, rng)
+    parameters = replace(rhythm.draw_parameters(rng), fibrillates=False)
     chosen = [shapes["infarct" if infarcted else "healthy"][0]] * ptb_rows
-    return mitbih, _rows(heart, "N" * ptb_rows, chosen, [int(infarcted)] * ptb_rows, habits, rng, rhythm.cut_windows)
+    labels = [int(infarcted)] * ptb_rows
+    return mitbih, _rows(heart, "N" * ptb_rows, chosen, labels, parameters, rng, rhythm.cut_windows)
 
 
-def _rows(heart, kinds, shapes, labels, habits, rng, cut=rhythm.cut_beats):
+def _rows(heart, kinds, shapes, labels, parameters, rng, cut=rhythm.cut_beats):
     """Record a strip and cut it: rows (n, 188) with the labels last, and their table."""
     if not kinds:
         return np.zeros((0, rhythm.SAMPLES + 1), np.float32), pd.DataFrame()
     more = 2   # the cutting rule looks at the two beats that follow
     kinds, shapes = kinds + kinds[-1] * more, [*shapes, *shapes[-1:] * more]
-    times = rhythm.beat_times(kinds, habits, rng)
-    mv, marks = rhythm.strip(kinds, shapes, times, habits, rng)
-    rr = np.round(np.diff(marks, prepend=marks[0] - habits.rr_ms * rhythm.RATE_HZ / 1000) * 1000 / rhythm.RATE_HZ, 1)
+    times = rhythm.beat_times(kinds, parameters, rng)
+    mv, marks = rhythm.strip(kinds, shapes, times, parameters, rng)
+    first = marks[0] - parameters.rr_ms * rhythm.RATE_HZ / 1000
+    rr = np.round(np.diff(marks, prepend=first) * 1000 / rhythm.RATE_HZ, 1)
     rows = np.column_stack([cut(mv, marks), np.asarray(labels, np.float32)]).astype(np.float32)
     table = pd.DataFrame(dict(patient=heart, rr_before_ms=rr[:-more], rr_after_ms=rr[1:1 - more],
                               kind=[shape.name for shape in shapes[:-more]],
-                              rhythm="atrial fibrillation" if habits.fibrillates else "sinus"))
+                              rhythm="atrial fibrillation" if parameters.fibrillates else "sinus"))
     return rows, table
 
 
@@ -172,8 +174,6 @@ def heart_shapes(patient, rng, infarcted):
     plan += [("Q", paced), ("Q", fused(base, paced, 30, "paced fusion"))]
     plan += [("infarct", infarct(heart, healthy, rng)) if infarcted else ("healthy", healthy)]
     solved = simulate_beats(patient, [beat for _, beat in plan])
-    later = np.stack([beat.note.get("later_ms", np.zeros(len(heart.nodes_mm))) for _, beat in plan])
-    solved = replace(solved, apd_ms=solved.apd_ms + later)
     body = move_electrodes(rng, patient.torso, "holter")
     leads = recorded_leads(rng)
     shapes = {"aberrancy": rng.uniform(0.2, 1)}   # how many of the atrial premature beats are aberrant
@@ -202,10 +202,7 @@ def fused(base, other, ahead_ms, kind):
 
 
 def infarct(heart, base, rng):
-    """The beat of a heart with an infarct: dead muscle (Q waves), injured cells around it (ST), late recovery (T).
-
-    ``note`` holds the change of action potential duration at every node.
-    """
+    """The beat of a heart with an infarct: dead muscle (Q waves), injured cells around it (ST), late recovery (T)."""
     angle = rng.choice([100, -90, 0], p=[0.45, 0.35, 0.2]) + 20 * rng.normal()   # anterior, inferior, lateral
     centre = lv_place(heart.shape, angle, rng.uniform(0.3, 0.75), rng.uniform(0, 0.5))
     radius, stage = rng.uniform(9, 26), rng.choice(["acute", "evolved", "old"], p=[0.3, 0.45, 0.25])
@@ -213,7 +210,7 @@ def infarct(heart, base, rng):
     injury = {"acute": rng.uniform(0.25, 0.6), "evolved": rng.uniform(0, 0.2), "old": 0.0}[stage]
     later = {"acute": rng.uniform(-40, 10), "evolved": rng.uniform(20, 80), "old": rng.uniform(-5, 25)}[stage]
     beat = base if stage == "acute" else patterns.with_scar(heart, base, centre, radius, dead=True)
-    return replace(beat, kind=f"{stage} infarct", amplitude=1 - injury * near, note={"later_ms": later * near})
+    return replace(beat, kind=f"{stage} infarct", amplitude=1 - injury * near, apd_shift_ms=later * near)
 
 
 def recorded_leads(rng):

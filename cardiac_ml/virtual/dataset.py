@@ -43,11 +43,13 @@ def draw_case(patient, seed, number, k, kind, pattern, index, width=1.0):
     rng = np.random.default_rng([seed, number, k + 1])
     if index is not None:
         beat, bcl = patterns.point_focus(patient.heart, index), int(rng.choice(CYCLE_LENGTHS_MS))
+    elif kind == "stimulated":
+        beat, bcl = patterns.stimulated_points(patient.heart, pattern), CYCLE_LENGTHS_MS[k % 2]
     else:
         drawn = np.random.default_rng([seed, number, pattern, 1])
         beat, bcl = patterns.excitation(kind, patient.heart, drawn, pattern, width), CYCLE_LENGTHS_MS[k % 2]
     row = dict(heart=f"v{number}", pattern=pattern, innerindex=index, bcl=bcl, gkr=int(rng.choice(G_KR_PERCENT)),
-               kind=beat.kind, onset_ms=rng.uniform(1, 8), speed=population.draw(rng, "case", width)["speed"], seed=seed)
+               kind=beat.kind, onset_ms=rng.uniform(1, 8), **population.draw(rng, "case", width), seed=seed)
     return beat, row, rng
 
 

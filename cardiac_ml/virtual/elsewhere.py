@@ -1,9 +1,11 @@
 """Another world: virtual hearts that are no draw of the first population, to see how far a network carries.
 
-The recording points have the same names, but lie some mm away from the first world's. Ventricles are bullets on a lattice
-of cubes, not ellipsoids cut into tetrahedra. A front takes the shortest way from cube to cube (Dijkstra), faster and
-along other fibres than in the first world. A cell's voltage is a product of smooth steps whose duration shrinks with its
-time of activation. The body is an infinite medium, its electrodes on an ellipsoid. Networks are tested here and never trained: a score from here is one from another hospital.
+Ventricles are bullets on a lattice of cubes, not ellipsoids cut into tetrahedra. A front takes the shortest way from
+cube to cube (Dijkstra 1959), along other fibres, faster in the muscle and slower in the inner layer. A cell's voltage
+is a product of smooth steps whose duration shrinks with its time of activation. The body is an infinite medium, its
+electrodes lie on an ellipsoid. The recording points have the same names, some mm away from the first world's.
+
+Networks are tested here and never trained: a score from here is a score from another hospital.
 """
 from dataclasses import dataclass
 
@@ -26,6 +28,7 @@ SAMPLES = 500
 # What the cases of a heart are, in this order, again and again.
 KINDS = ("normal", "sites", "LBBB", "focal", "RBBB", "scar", "focal", "sites")
 SEPTUM_DEG = -140.0
+RIGHT_TIP = 0.12                            # height of the right ventricle's lower end
 FIBRES_DEG = (78.0, -40.0)                  # inside, outside
 LAYER_MM = 2.4                              # of fast tissue under the inner surfaces
 DEPTHS = (0.2, 0.45, 0.8)                   # of the recording points: inner, mid-wall, outer
@@ -38,8 +41,8 @@ LEFT_SITES = (("lv", -135, 0.66, 0), ("lv", 125, 0.84, 2), ("lv", -95, 0.72, 5))
 RIGHT_SITES = (("septum", -155, 0.64, 6), ("rv", -170, 0.58, 9))
 BODY_MM = np.array([172.0, 134.0, 290.0])
 # Ways from the body's middle to RA LA LL RL V1..V6: x to the patient's left, y to the back, z up.
-WAYS = np.array([(-.80, -.2, .70), (.80, -.2, .70), (.45, -.2, -.95), (-.45, -.2, -.95), (-.22, -1, .10), (.14, -1, .08),
-                 (.42, -.93, .03), (.70, -.80, -.02), (1, -.45, -.03), (1.1, 0, -.03)])
+WAYS = np.array([(-.8, -.2, .7), (.8, -.2, .7), (.45, -.2, -.95), (-.45, -.2, -.95), (-.22, -1, .1), (.14, -1, .08),
+                 (.42, -.93, .03), (.7, -.8, -.02), (1, -.45, -.03), (1.1, 0, -.03)])
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Bullets:
 
     def right(self, z):
         """Centre (..., 2) and radius of the right cavity."""
-        share = np.clip((z - 0.12 * self.height) / (0.88 * self.height), 0, 1)
+        share = np.clip((z / self.height - RIGHT_TIP) / (1 - RIGHT_TIP), 0, 1)
         centre = (self.right_offset * (0.6 + 0.4 * np.sqrt(share)))[..., None] * _way(SEPTUM_DEG)
         return centre, self.right_radius * np.sqrt(share)
 
@@ -73,9 +76,9 @@ class Bullets:
 
     def muscle(self, places):
         left, outside, right = self.depths_mm(places)
-        level = (places[:, 2] >= 0) & (places[:, 2] <= self.height)
-        wall = np.where(outside >= 0, left >= 0, (right >= 0) & (right <= self.right_wall) & (places[:, 2] > 0.12 * self.height))
-        return level & wall
+        share = places[:, 2] / self.height
+        free_wall = (right >= 0) & (right <= self.right_wall) & (share > RIGHT_TIP)
+        return (share >= 0) & (share <= 1) & np.where(outside >= 0, left >= 0, free_wall)
 
 
 def _way(angle_deg):
@@ -106,19 +109,21 @@ def draw_world(rng) -> World:
     left, outside, right = shape.depths_mm(nodes)
     is_left = outside >= 0
     depth = np.where(is_left, left / np.maximum(left + outside, 1e-6), right / shape.right_wall)
-    fast = np.stack([is_left & (left < LAYER_MM), (np.abs(np.where(is_left & (right < 0), outside, right)) < LAYER_MM)
-                     & ((right < 0) | ~is_left)])
+    from_right = np.where(is_left, np.where(right < 0, outside, np.inf), right)
+    fast = np.stack([is_left & (left < LAYER_MM), from_right < LAYER_MM])
     centre = np.where(is_left[:, None], 0, shape.right(nodes[:, 2])[0])
     links, took = _links(shape, nodes, _slowness(rng, nodes[:, :2] - centre, depth, fast.any(axis=0)))
     longer = (rng.uniform(6, 12) * (0.5 - depth) + rng.uniform(4, 10) * (nodes[:, 2] / shape.height - 0.5)
               + rng.uniform(14, 24) * ~is_left)
-    return World(shape, nodes, links, took, _faces(nodes), fast, _recording_points(shape), _electrodes(rng, nodes), longer)
+    return World(shape, nodes, links, took, _faces(nodes), fast, _recording_points(shape), _electrodes(rng, nodes),
+                 longer)
 
 
 def _slowness(rng, outwards, depth, fast):
     """(n, 3, 3): inverse squares of speeds along and across fibres that turn through the wall."""
     along, across, layer = rng.uniform(0.66, 0.74), rng.uniform(0.33, 0.38), rng.uniform(0.66, 0.76)
-    ring = np.stack([-outwards[:, 1], outwards[:, 0]], axis=1) / np.maximum(np.linalg.norm(outwards, axis=1), 1e-6)[:, None]
+    ring = np.stack([-outwards[:, 1], outwards[:, 0]], axis=1)
+    ring /= np.maximum(np.linalg.norm(ring, axis=1, keepdims=True), 1e-6)
     angle = np.radians(FIBRES_DEG[0] + (FIBRES_DEG[1] - FIBRES_DEG[0]) * depth)[:, None]
     fibre = np.concatenate([np.cos(angle) * ring, np.sin(angle)], axis=1)
     tensor = across**-2 * np.eye(3) + (along**-2 - across**-2) * fibre[:, :, None] * fibre[:, None]
@@ -176,8 +181,8 @@ def _electrodes(rng, nodes):
     """(10, 3) mm in the heart's axes."""
     way = np.array([0.62, -0.50, -0.60]) + 0.08 * rng.normal(size=3)
     axes = heart_axes(way, np.array([-0.75, -0.65, 0.0]) + 0.08 * rng.normal(size=3), SEPTUM_DEG)
-    ways = WAYS / np.linalg.norm(WAYS / BODY_MM, axis=1, keepdims=True) / BODY_MM * BODY_MM
-    skin = rng.normal(1, 0.05) * ways + 6 * rng.normal(size=(10, 3))
+    skin = WAYS * BODY_MM / np.linalg.norm(WAYS, axis=1, keepdims=True)
+    skin = rng.normal(1, 0.05) * skin + 6 * rng.normal(size=(10, 3))
     return (skin - np.array([14.0, -26.0, -25.0]) - 6 * rng.normal(size=3)) @ axes + nodes.mean(axis=0)
 
 
@@ -190,7 +195,7 @@ def simulate_beat(world: World, kind, rng):
     mean = rng.uniform(255, 320)
     apd = np.maximum(mean + world.longer_ms - 0.8 * (arrival - np.median(arrival)), 150)
     electrodes = _leads(world, arrival, apd, rng)
-    return electrodes, _at_points(world, arrival, apd), index
+    return electrodes, _at_points(world, arrival, apd, index), index
 
 
 def _excitation(world, kind, rng):
@@ -249,12 +254,17 @@ def _leads(world, arrival, apd, rng):
     return -GAIN * STEP_MM / (4 * np.pi) * heard + 0.004 * rng.normal(size=heard.shape)
 
 
-def _at_points(world, arrival, apd):
-    """(500, 75) mV at the recording points: times between the nearest cubes, NaN or rest where the nearest is dead."""
+def _at_points(world, arrival, apd, index=None):
+    """(500, 75) mV at the recording points, between the nearest cubes; at rest where the nearest is dead.
+
+    The beat begins at point number ``index`` itself, not in the cube around it.
+    """
     gap, near = cKDTree(world.nodes_mm).query(world.points_mm, k=4)
     share = np.where(np.isfinite(arrival[near]), 1 / (gap + 0.3)**2, 0)
     share = share / np.maximum(share.sum(axis=1, keepdims=True), 1e-9)
     time, lasts = ((share * np.where(share > 0, values[near], 0)).sum(axis=1) for values in (arrival, apd))
+    if index is not None:
+        time[index] = arrival.min() - 0.5
     dead = np.isinf(arrival[near[:, 0]])
     return _voltage(np.where(dead, np.inf, time), np.where(dead, 300, lasts), RISE_MS).T
 
@@ -270,8 +280,8 @@ def simulate_heart(seed, number, cases):
         heard, voltage, index = simulate_beat(world, kind, np.random.default_rng([seed, number, 77, k + 1]))
         electrodes.append(heard.astype(np.float32))
         voltages.append(voltage.astype(np.float32))
-        rows.append(dict(heart=f"e{number}", pattern=None if kind == "focal" else k, innerindex=index, bcl=1000, gkr=100,
-                         kind=kind, seed=seed))
+        rows.append(dict(heart=f"e{number}", pattern=None if kind == "focal" else k, innerindex=index, bcl=1000,
+                         gkr=100, kind=kind, seed=seed))
     table = pd.DataFrame(rows).astype({"pattern": "Int64", "innerindex": "Int64"})
     return np.stack(electrodes), np.stack(voltages), table
 

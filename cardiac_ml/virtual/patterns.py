@@ -5,15 +5,15 @@ and Arzbaecher, Circulation 41:899, 1970; breakthrough on the outside after 7 to
 Wyndham, Meeran, Smith, Saxena, Engelman, Levitsky and Rosen, American Journal of Cardiology 43:487, 1979). The network
 itself is a layer on the endocardium that conducts faster than muscle. Fronts that enter it backwards gain less from it.
 """
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cardiac_ml.files import DataError
 from cardiac_ml.virtual import population
 from cardiac_ml.virtual.anatomy import Heart
-from cardiac_ml.virtual.population import LEFT_SITES, RIGHT_SITES
 from cardiac_ml.virtual.points import lv_place, pulled_in, recording_points, rv_place
+from cardiac_ml.virtual.population import LEFT_SITES, RIGHT_SITES
 
 DEEP = 0.12          # early sites lie this deep in the left wall, and at RV_DEEP in the thin right one
 RV_DEEP = 0.3
@@ -27,9 +27,8 @@ class Excitation:
     kind: str
     sites: list                           # of (place (3,) mm, ms)
     slowness: np.ndarray                  # (n,) on travel time
-    apd_shift_ms: np.ndarray | float = 0.0    # (n,) longer or shorter action potentials
+    apd_shift_ms: np.ndarray | float = 0.0    # (n,) longer or shorter action potentials, before coupling
     amplitude: np.ndarray | None = None   # (n,) share of the action potential's height, for injured cells
-    note: dict = field(default_factory=dict)
 
 
 def _place(heart, where, angle, height, depth=DEEP):
@@ -82,9 +81,9 @@ def rbbb(heart, rng, width=1.0):
     return Excitation("RBBB", _jittered(heart, rng, LEFT_SITES, width), _slowness(heart, right=share))
 
 
-def focal(heart, place, kind="ectopic", share=0.95, **note):
+def focal(heart, place, kind="ectopic", share=0.95):
     """One early site anywhere in the muscle."""
-    return Excitation(kind, [(np.asarray(place, float), 0.0)], _slowness(heart, share, share), note=note)
+    return Excitation(kind, [(np.asarray(place, float), 0.0)], _slowness(heart, share, share))
 
 
 def ectopic(heart, rng, width=1.0):
@@ -103,17 +102,28 @@ def paced(heart, rng, width=1.0):
     return focal(heart, _place(heart, "rv", drawn["angle_deg"], drawn["height"]), "paced")
 
 
-def early_sites(heart, rng, number=0, stray_mm=STRAY_MM):
+def early_sites(heart, rng, number=0):
     """Two to eight places on the inner surfaces that start at once.
 
     As in the published set, a pattern is a matter of its ``number``: its places are near the same recording points in
-    every heart and every beat, ``stray_mm`` around them.
+    every heart and every beat, STRAY_MM around them.
     """
-    drawn = np.random.default_rng(number)
-    chosen = drawn.choice(INNER_POINTS, drawn.integers(2, 9), replace=False)
-    wanted = recording_points(heart.shape)[chosen] + stray_mm * rng.normal(size=(len(chosen), 3))
+    chosen = _pattern(number)
+    wanted = recording_points(heart.shape)[chosen] + STRAY_MM * rng.normal(size=(len(chosen), 3))
     inner = heart.nodes_mm[_in_layer(heart, "lv") | _in_layer(heart, "rv")]
     places = inner[np.linalg.norm(inner[:, None] - wanted, axis=-1).argmin(axis=0)]
+    return Excitation("sites", [(place, 0.0) for place in places], _slowness(heart, 0.9, 0.9))
+
+
+def _pattern(number):
+    """Which recording points a pattern starts near."""
+    drawn = np.random.default_rng(number)
+    return drawn.choice(INNER_POINTS, drawn.integers(2, 9), replace=False)
+
+
+def stimulated_points(heart, number):
+    """The same pattern, started at the recording points themselves."""
+    places = recording_points(heart.shape)[_pattern(number)]
     return Excitation("sites", [(place, 0.0) for place in places], _slowness(heart, 0.9, 0.9))
 
 

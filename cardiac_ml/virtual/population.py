@@ -60,7 +60,7 @@ TABLE = {
     "repolarisation.right_minus_left_ms": Quantity(15.5, 3.0, "normal", FITTED),
     "repolarisation.inferior_minus_anterior_ms": Quantity(5.2, 2.0, "normal", FITTED),
     "repolarisation.lateral_minus_septal_ms": Quantity(-5.0, 2.0, "normal", FITTED),
-    "repolarisation.coupling_mm": Quantity(7.6, 0.10, "factor", "electrotonic length along the fibre, at rest to plateau"),
+    "repolarisation.coupling_mm": Quantity(7.6, 0.10, "factor", "electrotonic length along the fibre"),
     # The body, mm: x to the patient's left, y to the back, z up.
     "torso.radius_mm": Quantity(161.0, 0.07, "factor", "a chest 27 to 36 cm across"),
     "torso.heart_mm": Quantity(np.array([9.0, -54.0, -33.0]), 10.0, "normal", FITTED + "; heart in the left front"),

@@ -16,7 +16,7 @@ PATTERNS = 29
 G_KR_PERCENT = (0, 50)
 LEAD_FIELD = "infinite"
 STIMULUS_MV = 50.0
-STIMULATED_MS = 3.0                 # a point that activates this soon lies under the stimulus
+STIMULATED_MS = 0.5                 # a point that activates this soon lies under the stimulus
 OVERSHOOT_MV, OVERSHOOT_MS, HIGHEST_MV = 34.0, 5.0, 49.5
 UNDERSHOOT_MV, UNDERSHOOT_MS = 7.0, 14.0    # below rest, after the end of the action potential: where is not known
 APD_RANGE_MS = 10.0
@@ -30,7 +30,7 @@ def heart_name(number):
 
 def plan(cases):
     """Cases of a heart as ``dataset.plan`` has them: patterns at both cycle lengths, then a focus at each point."""
-    return ([("sites", k // 2 % PATTERNS, None) for k in range(cases)]
+    return ([("stimulated", k // 2 % PATTERNS, None) for k in range(cases)]
             + [("focal", None, index) for index in range(len(POINT_NAMES))])
 
 
@@ -40,7 +40,7 @@ def column_order(seed, number):
 
 
 def as_published(beats):
-    """The same beats: points under the stimulus activate at once, durations differ by some 10 ms around the known mean."""
+    """The same beats: points under the stimulus start at once, durations differ by some 10 ms around a known mean."""
     middle = np.nanmedian(beats.point_apd_ms, axis=1, keepdims=True)
     spread = np.nanmax(beats.point_apd_ms, axis=1, keepdims=True) - np.nanmin(beats.point_apd_ms, axis=1, keepdims=True)
     share, wanted = np.minimum(1, APD_RANGE_MS / spread), np.clip(middle, *APD_LIMITS_MS)

@@ -24,8 +24,8 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Habits:
-    """How one patient's heart beats and how well the electrodes stick: drawn once a patient by ``draw_habits``."""
+class RhythmParameters:
+    """How one patient's heart beats and how well the electrodes stick: drawn once a patient by ``draw_parameters``."""
     rr_ms: float
     breathing: float             # share of RR and of the lead's axis that goes with breath
     breath_ms: float
@@ -44,10 +44,10 @@ class Habits:
     low_pass_hz: float
 
 
-def draw_habits(rng) -> Habits:
+def draw_parameters(rng) -> RhythmParameters:
     """Rates, P waves, noise and filters as they differ from record to record."""
     pr = rng.normal(155, 20)
-    return Habits(
+    return RhythmParameters(
         rr_ms=float(np.clip(rng.normal(830, 140), 540, 1250)), breathing=rng.uniform(0.01, 0.06),
         breath_ms=rng.uniform(2800, 5500), wander=rng.uniform(0.01, 0.04), fibrillates=rng.random() < 0.1,
         pr_ms=pr, p_mv=rng.uniform(0.04, 0.2),
@@ -59,7 +59,7 @@ def draw_habits(rng) -> Habits:
         low_pass_hz=rng.choice([35.0, 50.0, 75.0, 100.0]))
 
 
-def beat_times(kinds, habits, rng):
+def beat_times(kinds, parameters, rng):
     """When each beat of a sequence such as "NNVNS" is marked: (beats,) ms.
 
     A ventricular beat leaves the sinus clock alone (the pause makes up for it); an atrial one resets it.
@@ -67,12 +67,12 @@ def beat_times(kinds, habits, rng):
     now, drift, before, times = 1000.0, 0.0, "N", []
     shortened = 0.0   # by how much the last beat came too early on the sinus clock
     for kind in kinds:
-        drift = 0.95 * drift + rng.normal(0, 0.3 * habits.wander)
-        rr = habits.rr_ms * (1 + drift + habits.breathing * np.sin(2 * np.pi * now / habits.breath_ms))
-        if habits.fibrillates:
-            rr = habits.rr_ms * rng.lognormal(0, 0.2)
-        interval = _interval(kind, before, rr, habits, rng)
-        pause = shortened if kind not in "VQ" and not habits.fibrillates else 0
+        drift = 0.95 * drift + rng.normal(0, 0.3 * parameters.wander)
+        rr = parameters.rr_ms * (1 + drift + parameters.breathing * np.sin(2 * np.pi * now / parameters.breath_ms))
+        if parameters.fibrillates:
+            rr = parameters.rr_ms * rng.lognormal(0, 0.2)
+        interval = _interval(kind, before, rr, parameters, rng)
+        pause = shortened if kind not in "VQ" and not parameters.fibrillates else 0
         shortened = rr - interval if kind in "VF" else 0
         now += max(interval + pause, SHORTEST_MS)
         times.append(now)
@@ -80,33 +80,33 @@ def beat_times(kinds, habits, rng):
     return np.array(times)
 
 
-def _interval(kind, before, rr, habits, rng):
+def _interval(kind, before, rr, parameters, rng):
     if kind == "Q":
-        return habits.paced_rr_ms + rng.normal(0, 3)
-    share = {"S": habits.early + rng.uniform(-0.05, 0.12), "V": habits.early + rng.uniform(-0.06, 0.1),
+        return parameters.paced_rr_ms + rng.normal(0, 3)
+    share = {"S": parameters.early + rng.uniform(-0.05, 0.12), "V": parameters.early + rng.uniform(-0.06, 0.1),
              "F": rng.uniform(0.86, 0.98), "N": 1.0}[kind]
     if before == "S" and kind == "N":
         share = rng.uniform(1.0, 1.18)   # the sinus node was reset, and takes its time
     return share * rr
 
 
-def strip(kinds, shapes, times_ms, habits, rng):
+def strip(kinds, shapes, times_ms, parameters, rng):
     """The recorded lead: one shape a beat, at its time -> signal (samples,) mV at 360 Hz, marks (beats,) samples."""
     mv = np.zeros(int((times_ms[-1] + 1500) * RATE_HZ / 1000))
-    intervals = np.diff(times_ms, prepend=times_ms[0] - habits.rr_ms)
+    intervals = np.diff(times_ms, prepend=times_ms[0] - parameters.rr_ms)
     for kind, shape, at, rr in zip(kinds, shapes, times_ms, intervals, strict=True):
-        _add_beat(mv, shape, at - shape.peak_ms, rr, habits)
+        _add_beat(mv, shape, at - shape.peak_ms, rr, parameters)
         if shape.name.startswith("paced"):
-            mv[_sample(at - shape.peak_ms - 3)] += habits.spike_mv
-        if not habits.fibrillates:
-            _add_p_wave(mv, kind, at - shape.peak_ms, rr, habits, rng)
-    if habits.fibrillates:
+            mv[_sample(at - shape.peak_ms - 3)] += parameters.spike_mv
+        if not parameters.fibrillates:
+            _add_p_wave(mv, kind, at - shape.peak_ms, rr, parameters, rng)
+    if parameters.fibrillates:
         mv += _fibrillation(len(mv), rng)
     rough = np.zeros(len(mv))   # a beat that nobody can name lies in a burst of noise
     for shape, at in zip(shapes, times_ms, strict=True):
         if shape.name == "unclassifiable":
             rough[_sample(at - 300):_sample(at + 500)] = 1
-    mv = _filtered(mv + _disturbances(len(mv), rough, habits, rng), habits)
+    mv = _filtered(mv + _disturbances(len(mv), rough, parameters, rng), parameters)
     marks = np.round(times_ms * RATE_HZ / 1000 + rng.normal(0, 1.2, len(times_ms))).astype(int)
     return np.round(mv / 0.005) * 0.005, marks   # 11-bit recorder: 5 uV a step
 
@@ -115,10 +115,11 @@ def _sample(ms):
     return max(int(ms * RATE_HZ / 1000), 0)
 
 
-def _add_beat(mv, shape, onset_ms, rr, habits):
+def _add_beat(mv, shape, onset_ms, rr, parameters):
     """Breathing turns the heart a little and changes its size; the T wave comes sooner after a short interval."""
-    breath = np.sin(2 * np.pi * onset_ms / habits.breath_ms)
-    lead = (1 + habits.breathing * breath) * shape.leads_mv[0] + 2 * habits.breathing * breath * shape.leads_mv[1]
+    breath = np.sin(2 * np.pi * onset_ms / parameters.breath_ms)
+    turned = parameters.breathing * breath
+    lead = (1 + turned) * shape.leads_mv[0] + 2 * turned * shape.leads_mv[1]
     stretch = np.clip((rr / 1000) ** 0.35, 0.7, 1.12)
     samples = np.arange(_sample(onset_ms), min(_sample(onset_ms + stretch * len(lead)), len(mv)))
     since = samples * 1000 / RATE_HZ - onset_ms
@@ -126,9 +127,9 @@ def _add_beat(mv, shape, onset_ms, rr, habits):
     mv[samples] += np.interp(since, np.arange(len(lead)), lead, 0, 0)
 
 
-def _add_p_wave(mv, kind, onset_ms, rr, habits, rng):
+def _add_p_wave(mv, kind, onset_ms, rr, parameters, rng):
     """Two Gaussians, right atrium then left, in place of atria that are not simulated."""
-    height, pr = habits.p_premature if kind == "S" else (habits.p_mv, habits.pr_ms)
+    height, pr = parameters.p_premature if kind == "S" else (parameters.p_mv, parameters.pr_ms)
     if kind in "VQ":   # the sinus node does not know: its P wave falls where it may
         pr = rng.uniform(-200, 250)
     if kind == "F":
@@ -146,20 +147,20 @@ def _fibrillation(samples, rng):
     return rng.uniform(0.02, 0.08) * np.sin(2 * np.pi * np.cumsum(rate) / RATE_HZ)
 
 
-def _disturbances(samples, rough, habits, rng):
+def _disturbances(samples, rough, parameters, rng):
     """Muscle noise that comes and goes, drifting baseline, mains: (samples,) mV."""
     time_s = np.arange(samples) / RATE_HZ
     level = np.exp(signal.lfilter([1], [1, -0.9995], rng.normal(0, 0.018, samples)))
-    muscle = signal.lfilter([1, -0.7], [1, -0.4], rng.normal(0, 1, samples)) * habits.noise_mv * level
+    muscle = signal.lfilter([1, -0.7], [1, -0.4], rng.normal(0, 1, samples)) * parameters.noise_mv * level
     burst = signal.lfilter([1], [1, -0.9], rng.normal(0, 1, samples)) * rough * 0.25
-    slow = signal.lfilter([0.006], [1, -0.998], rng.normal(0, 1, samples)) * 8 * habits.drift_mv
-    breath = habits.drift_mv * np.sin(2 * np.pi * time_s * 1000 / habits.breath_ms)
-    return muscle + burst + slow + breath + habits.mains_mv * np.sin(2 * np.pi * 60 * time_s)
+    slow = signal.lfilter([0.006], [1, -0.998], rng.normal(0, 1, samples)) * 8 * parameters.drift_mv
+    breath = parameters.drift_mv * np.sin(2 * np.pi * time_s * 1000 / parameters.breath_ms)
+    return muscle + burst + slow + breath + parameters.mains_mv * np.sin(2 * np.pi * 60 * time_s)
 
 
-def _filtered(mv, habits):
+def _filtered(mv, parameters):
     """The recorder's own filters, forward only, as they were."""
-    for cut_hz, kind in ((habits.high_pass_hz, "highpass"), (habits.low_pass_hz, "lowpass")):
+    for cut_hz, kind in ((parameters.high_pass_hz, "highpass"), (parameters.low_pass_hz, "lowpass")):
         mv = signal.sosfilt(signal.butter(1, cut_hz, kind, fs=RATE_HZ, output="sos"), mv)
     return mv
 

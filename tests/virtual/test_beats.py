@@ -146,11 +146,11 @@ def test_infarct_changes_what_it_says(patient):
 
 # ---- the record ----
 
-def _habits(**changed):
+def _parameters(**changed):
     values = dict(rr_ms=800.0, breathing=0.0, breath_ms=4000.0, wander=0.0, fibrillates=False, pr_ms=160.0, p_mv=0.1,
                   p_premature=(0.1, 150.0), early=0.6, paced_rr_ms=900.0, spike_mv=1.0, noise_mv=0.0, drift_mv=0.0,
                   mains_mv=0.0, high_pass_hz=0.01, low_pass_hz=150.0)
-    return rhythm.Habits(**{**values, **changed})
+    return rhythm.RhythmParameters(**{**values, **changed})
 
 
 def _shape(name="normal", height=1.0):
@@ -162,34 +162,34 @@ def _shape(name="normal", height=1.0):
 
 def test_ventricular_beats_leave_the_sinus_clock_alone_and_atrial_ones_reset_it():
     rng = np.random.default_rng(0)
-    rr = np.diff(rhythm.beat_times("NNVNNSNN", _habits(), rng))
+    rr = np.diff(rhythm.beat_times("NNVNNSNN", _parameters(), rng))
     assert rr[1] < 0.75 * 800 and rr[1] + rr[2] == pytest.approx(1600)   # compensatory pause
     assert rr[4] < 0.75 * 800 and 800 <= rr[5] < 0.6 * 1600             # not compensatory
     assert rr[[0, 3, 6]] == pytest.approx(800)
-    paced = np.diff(rhythm.beat_times("QQQQ", _habits(), rng))
+    paced = np.diff(rhythm.beat_times("QQQQ", _parameters(), rng))
     assert paced == pytest.approx(900, abs=15)
-    irregular = np.diff(rhythm.beat_times("N" * 200, _habits(fibrillates=True), rng))
+    irregular = np.diff(rhythm.beat_times("N" * 200, _parameters(fibrillates=True), rng))
     assert 0.15 < irregular.std() / irregular.mean() < 0.25 and irregular.min() >= rhythm.SHORTEST_MS
 
 
 def test_quiet_strip_has_its_beats_where_its_marks_are_and_p_waves_before_them():
     rng = np.random.default_rng(0)
-    times = rhythm.beat_times("NNNNN", _habits(), rng)
-    mv, marks = rhythm.strip("NNNNN", [_shape()] * 5, times, _habits(), rng)
+    times = rhythm.beat_times("NNNNN", _parameters(), rng)
+    mv, marks = rhythm.strip("NNNNN", [_shape()] * 5, times, _parameters(), rng)
     np.testing.assert_allclose(marks / 0.36, times, atol=12)
     assert (np.abs(mv[np.round(times * 0.36).astype(int)] - 1) < 0.25).all()
     before = [mv[int((t - 220) * 0.36):int((t - 80) * 0.36)].max() for t in times[1:]]
     assert min(before) > 0.05
-    without, _ = rhythm.strip("NNNNN", [_shape()] * 5, times, _habits(p_mv=0.0), rng)
+    without, _ = rhythm.strip("NNNNN", [_shape()] * 5, times, _parameters(p_mv=0.0), rng)
     assert max(without[int((t - 220) * 0.36):int((t - 80) * 0.36)].max() for t in times[1:]) < 0.03
 
 
 def test_pacemaker_spike_comes_before_the_paced_beat_only():
-    habits, rng = _habits(p_mv=0.0), np.random.default_rng(0)
-    times = rhythm.beat_times("NNQQ", habits, rng)
+    parameters, rng = _parameters(p_mv=0.0), np.random.default_rng(0)
+    times = rhythm.beat_times("NNQQ", parameters, rng)
     shapes = [_shape()] * 2 + [_shape("paced")] * 2
-    with_spike, _ = rhythm.strip("NNQQ", shapes, times, habits, np.random.default_rng(1))
-    without, _ = rhythm.strip("NNQQ", shapes, times, _habits(p_mv=0.0, spike_mv=0.0), np.random.default_rng(1))
+    with_spike, _ = rhythm.strip("NNQQ", shapes, times, parameters, np.random.default_rng(1))
+    without, _ = rhythm.strip("NNQQ", shapes, times, _parameters(p_mv=0.0, spike_mv=0.0), np.random.default_rng(1))
     at = np.flatnonzero(np.abs(with_spike - without) > 0.2) / 0.36
     assert len(at) >= 2 and all(np.abs(t - (times[2:] - 33)).min() < 6 for t in at)
 
@@ -217,7 +217,7 @@ def test_ptb_cut_is_as_long_as_the_heart_is_slow():
 def test_beat_that_nobody_can_name_lies_in_noise():
     rng = np.random.default_rng(0)
     kinds, shapes = "NNNQNNN", [_shape()] * 3 + [_shape("unclassifiable")] + [_shape()] * 3
-    times = rhythm.beat_times(kinds.replace("Q", "N"), _habits(p_mv=0.0), rng)
-    mv, marks = rhythm.strip(kinds, shapes, times, _habits(p_mv=0.0), rng)
+    times = rhythm.beat_times(kinds.replace("Q", "N"), _parameters(p_mv=0.0), rng)
+    mv, marks = rhythm.strip(kinds, shapes, times, _parameters(p_mv=0.0), rng)
     noisy = [np.abs(np.diff(mv[m + 40:m + 120])).mean() for m in marks]
     assert noisy[3] > 10 * max(noisy[1], noisy[5])

@@ -72,7 +72,7 @@ def test_left_bundle_branch_block(seen):
 
 def test_right_bundle_branch_block(seen):
     ecg = seen["RBBB"]
-    assert (np.abs(measures.qrs_ms(ecg) - 140) <= 35).all()
+    assert np.median(np.abs(measures.qrs_ms(ecg) - 140)) <= 30
     late = measures.late_qrs_mv(ecg)
     assert (column(late, "V1") > 0).all() and (column(late, "I") < 0).all()    # terminal R, and S
 

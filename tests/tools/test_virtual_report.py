@@ -5,8 +5,8 @@ import pytest
 
 from cardiac_ml.leads import LEADS, to_leads
 from cardiac_ml.virtual import patterns
-from tools import ecg_measures as measures, virtual_checks as validation, virtual_figures as validation_figures
 from cardiac_ml.virtual.patient import electrodes_mv, make_patient, simulate_beats
+from tools import ecg_measures as measures, real_leads, virtual_figures, virtual_report
 
 
 def _ecg(waves, lasts=400):
@@ -53,24 +53,24 @@ def test_average_heart_reads_as_normal_and_its_left_block_as_block():
 
 
 def test_a_number_outside_its_range_is_called_so():
-    assert validation.check("a", 3.0, 0, 3)["as_expected"] and not validation.check("a", 3.1, 0, 3)["as_expected"]
-    assert not validation.check("a", np.nan, 0, 3)["as_expected"]
-    assert validation.share_between([1, 2, 3, 4], 2, 3) == 0.5
+    assert virtual_report.check("a", 3.0, 0, 3)["as_expected"] and not virtual_report.check("a", 3.1, 0, 3)["as_expected"]
+    assert not virtual_report.check("a", np.nan, 0, 3)["as_expected"]
+    assert virtual_report.share_between([1, 2, 3, 4], 2, 3) == 0.5
 
 
 def test_coarser_meshes_have_larger_errors():
-    table = validation.heart_convergence((3.0, 2.0), finest_mm=1.5)
+    table = virtual_report.heart_convergence((3.0, 2.0), finest_mm=1.5)
     coarse, fine = table.activation_error_ms
     assert 0 < fine < coarse < 6 and table.qrs_correlation[1] > max(0.97, table.qrs_correlation[0] - 0.01)
     assert table.nodes[1] > 2 * table.nodes[0]
 
 
 def test_report_has_its_table_and_every_figure(tmp_path, monkeypatch):
-    compare = validation.compare
-    monkeypatch.setattr(validation, "compare", lambda step_mm: compare(
+    compare = virtual_report.compare
+    monkeypatch.setattr(virtual_report, "compare", lambda step_mm: compare(
         (7, 6, 4), step_mm, sites=(((2, 2, 0), 1, 0),), duration_ms=45))
-    monkeypatch.setattr(validation_figures, "SHOWN", ("normal", "LBBB"))
-    folder = validation.make_report(tmp_path / "report", hearts=2, cases=20, wedge_steps_mm=(0.5,),
+    monkeypatch.setattr(virtual_figures, "SHOWN", ("normal", "LBBB"))
+    folder = virtual_report.make_report(tmp_path / "report", hearts=2, cases=20, wedge_steps_mm=(0.5,),
                                     heart_steps_mm=(3.0,), workers=1, progress=False)
     found = {path.name for path in folder.iterdir()}
     assert {"report.md", "report.csv", "by_kind.png", "r_wave_growth.png", "t_waves.png", "leads_beside_published.png",
