@@ -410,6 +410,8 @@ def new_folder():
 def run(names=(), quick=False, out=None):
     """Run notebooks one after the other, whatever becomes of each; print the table. Returns the outcomes."""
     paths = chosen(names, FOLDERS[:1])
+    if not names:  # the tasks; what else lies there is run when it is named
+        paths = [path for path in paths if path.stem.startswith("task_")] or paths
     if not paths:
         print(f"There are no notebooks in {ROOT / FOLDERS[0]} yet, so there is nothing to run.")
         return []
