@@ -26,7 +26,7 @@ PACED_EVERY = 8              # one heart in eight has a pacemaker
 INFARCT_SHARE = 0.72         # of the hearts of the PTB pair, as of its rows
 UNCLASSIFIABLE_SHARE = 0.02  # of the beats in class Q
 LASTS_MS = 600               # of a beat's shape
-T_SHARES = (0.3, 1.4)        # differences in recovery, of the heart's own
+T_SHARES = (0.6, 1.2)        # differences in recovery, of the heart's own
 
 
 def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, workers=None, progress=True):
@@ -208,7 +208,7 @@ def infarct(heart, base, rng):
     radius, stage = rng.uniform(9, 26), rng.choice(["acute", "evolved", "old"], p=[0.3, 0.45, 0.25])
     near = np.exp(-(np.linalg.norm(heart.nodes_mm - centre, axis=1) / (1.2 * radius))**2 / 2)
     injury = {"acute": rng.uniform(0.25, 0.6), "evolved": rng.uniform(0, 0.2), "old": 0.0}[stage]
-    later = {"acute": rng.uniform(-40, 10), "evolved": rng.uniform(20, 80), "old": rng.uniform(-5, 25)}[stage]
+    later = {"acute": rng.uniform(-80, 15), "evolved": rng.uniform(40, 150), "old": rng.uniform(-5, 50)}[stage]
     beat = base if stage == "acute" else patterns.with_scar(heart, base, centre, radius, dead=True)
     return replace(beat, kind=f"{stage} infarct", amplitude=1 - injury * near, apd_shift_ms=later * near)
 

@@ -74,7 +74,7 @@ def test_right_bundle_branch_block(seen):
     ecg = seen["RBBB"]
     assert np.median(np.abs(measures.qrs_ms(ecg) - 140)) <= 30
     late = measures.late_qrs_mv(ecg)
-    assert (column(late, "V1") > 0).all() and (column(late, "I") < 0).all()    # terminal R, and S
+    assert np.mean((column(late, "V1") > 0) & (column(late, "I") < 0)) >= 0.8    # terminal R, and S
 
 
 def test_outflow_tract_focus(seen):
