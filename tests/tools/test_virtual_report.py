@@ -40,6 +40,35 @@ def test_r_s_axis_and_t_are_read_off_rightly():
     assert late[at["V1"]] < 0 < late[at["V6"]]
 
 
+def test_qt_and_the_angle_between_qrs_and_t():
+    """T along the QRS in all leads, then against it."""
+    waves = dict.fromkeys(measures.DOWER_LEADS, [(60, 8, 1.0), (300, 30, 0.3)])
+    along, against = _ecg(waves, 500), _ecg({name: [qrs, (300, 30, -0.3)] for name, (qrs, _) in waves.items()}, 500)
+    assert measures.qrs_t_angle_deg(along)[0] < 5 and measures.qrs_t_angle_deg(against)[0] > 175
+    first = measures.qrs_limits_ms(along)[0][0]
+    for ecg in (along, against):
+        assert measures.qt_ms(ecg)[0] == pytest.approx(360 - first, abs=6)    # T's middle and two widths
+
+
+def test_medians_outside_the_real_range_are_named():
+    real = np.array([real_leads.REAL_MV[wave][1] for wave in "RST"])
+    waves = {lead: [(50, 4, r), (70, 4, -s), (300, 30, t)] for lead, r, s, t in zip(LEADS, *real)}
+    ecg = np.repeat(_ecg(waves, 500), 3, axis=0)
+    assert real_leads.beside_real(ecg).inside.all()
+    ecg[:, LEADS.index("V2"), 200:] *= -1
+    wrong = real_leads.beside_real(ecg)
+    assert wrong[~wrong.inside][["wave", "lead"]].values.tolist() == [["T", "V2"]]
+
+
+def test_the_sample_records_are_measured_as_the_virtual_beats_are(real_data, tmp_path):
+    assert real_leads.sample_beats(tmp_path / "none") is None
+    found = real_leads.waves_mv(real_leads.sample_beats(real_data / "cinc2021_sample"))
+    for wave, values in found.items():
+        low, _, high = np.array(real_leads.REAL_MV[wave])
+        middle = np.median(values, axis=0)
+        assert ((middle >= low) & (middle <= high)).sum() >= 11
+
+
 def test_average_heart_reads_as_normal_and_its_left_block_as_block():
     patient = make_patient()
     rng = np.random.default_rng(0)
@@ -78,8 +107,11 @@ def test_report_has_its_table_and_every_figure(tmp_path, monkeypatch):
     assert not [name for name in found if name.startswith(".")]
     table = pd.read_csv(folder / "report.csv")
     assert table.found.notna().all() and len(table) > 35
+    leads = pd.read_csv(folder / "leads.csv")
+    assert leads.wave.tolist() == ["R"] * 12 + ["S"] * 12 + ["T"] * 12 and leads.lead.tolist() == list(LEADS) * 3
     text = (folder / "report.md").read_text()
+    assert f"{leads.inside.sum()} of 36 medians inside" in text and text.count("**outside**") >= (~leads.inside).sum()
     assert "QRS" in text and text.count("\n| ") > 45 and "40 beats of 2 virtual hearts" in text
     verdicts = table.set_index("what").as_expected
     assert verdicts["monodomain: activation error of the eikonal model, ms"]
-    assert verdicts["normal: median QRS, ms"] and verdicts["LBBB: median QRS, ms"]
+    assert verdicts["normal: share with T inverted in aVR"] and verdicts["LBBB: median QRS, ms"]
