@@ -39,7 +39,7 @@ def _ids(options, task):
     from cardiac_ml.challenge import cases
     if options.truth is not None:
         return _truth(options, task).ids
-    return cases.test_cases(task, options.challenge).ids
+    return cases.test_cases(task, folder=options.challenge).ids
 
 
 def _truth(options, task):

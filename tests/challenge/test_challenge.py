@@ -69,7 +69,7 @@ def test_from_the_public_folder_to_a_valid_submission(public, made, task, tmp_pa
         train.activation_ms if task == 3 else train.voltage_mv))
     prediction = list(baselines.predictions(task, inputs, answer, test.inputs))[-1][1]
     path = challenge.submit(test, prediction, team="us", path=tmp_path / "mine.npz")
-    assert submission.check(path, task, challenge.test_cases(task, public).ids) == []
+    assert submission.check(path, task, challenge.test_cases(task, folder=public).ids) == []
     assert submission.check(public / f"template_task_{task}.npz", task, test.ids) == []
     scores = scoring.score(path, scoring.find_truth(made[1].parent, task))
     assert np.isfinite(scores[scoring.MAIN[task]].value)
@@ -91,7 +91,7 @@ def test_without_a_challenge_the_test_cases_are_those_of_the_data_at_hand(public
 
 def test_the_ecg_belongs_to_its_id(made):
     """Tasks 3 and 4 show the same ECG under the same name, and its label is that of the voltages."""
-    three, four = (cases.test_cases(task, made[0]) for task in (3, 4))
+    three, four = (cases.test_cases(task, folder=made[0]) for task in (3, 4))
     assert (three.ids == four.ids).all() and (three.inputs == four.inputs).all()
     maps, traces = (scoring.find_truth(made[1], task).label for task in (3, 4))
     assert making.activation_times(traces)[0] == pytest.approx(maps, nan_ok=True)
