@@ -216,8 +216,10 @@ def split_by_patient(data, test=0.25, valid=0.12, seed: int = 0) -> Split:
     known, rng = np.unique(patient), np.random.default_rng(seed)
     if np.ndim(test) == 0 and test and np.isin(known, DS1 + DS2 + PACED).all():
         known, test = np.setdiff1d(known, PACED), np.intersect1d(known, DS2)
-    test = _drawn(test, known, len(known), rng)
-    valid = _drawn(valid, np.setdiff1d(known, test), len(known), rng)
+    label = pd.Series(getattr(data, "label", np.zeros(len(patient), int)))
+    kinds = {one: kind for one, kind in label.groupby(patient).agg(lambda labels: labels.mode()[0]).items() if one in known}
+    test = _drawn(test, known, kinds, rng)
+    valid = _drawn(valid, np.setdiff1d(known, test), kinds, rng)
     if both := sorted(set(valid) & set(test)):
         raise DataError(f"Patients {both} are both in valid and in test. Name each on one side.")
     train = np.setdiff1d(known, [*valid, *test])
@@ -246,13 +248,21 @@ def held_out_patients(train: Heartbeats, test: Heartbeats, valid: float = 0.15, 
     return train[parts.train], train[parts.valid], test
 
 
-def _drawn(wanted, patients, count, rng):
-    """``wanted`` itself where it names patients; else that share of ``count``, drawn from ``patients``."""
+def _drawn(wanted, patients, kinds, rng):
+    """``wanted`` itself where it names patients; else that share of the patients of each kind, drawn from ``patients``.
+
+    ``kinds``: patient -> what most of the patient's beats are, so that ill and healthy ones come to every side.
+    """
     if np.ndim(wanted) == 1:
         return np.asarray(wanted, dtype=patients.dtype)
     if not 0 <= wanted < 1:
         raise DataError(f"expected a list of patients or a share between 0 and 1, found {wanted}.")
-    return rng.permutation(patients)[:min(max(round(wanted * count), 1), len(patients) - 1)] if wanted else patients[:0]
+    if not wanted:
+        return patients[:0]
+    of_kind = [[one for one in rng.permutation(patients) if kinds[one] == kind] for kind in sorted(set(kinds.values()))]
+    known = [sum(value == kind for value in kinds.values()) for kind in sorted(set(kinds.values()))]
+    chosen = [one for some, count in zip(of_kind, known) for one in some[:min(round(wanted * count), max(len(some) - 1, 0))]]
+    return np.array(chosen or [rng.choice(patients)] if len(patients) > 1 else [], dtype=patients.dtype)
 
 
 def patient_folds(data: Heartbeats, folds: int = 5, seed: int = 0) -> list[Split]:
