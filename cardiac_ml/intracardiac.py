@@ -122,7 +122,7 @@ def simulate(hearts: int = 30, cases: int = 60, seed: int = 0, *, workers: int |
     def write(destination):
         batches = dataset.simulate_intracardiac(hearts, cases, seed=seed, workers=workers, progress=progress, **options)
         said = "".join(f", {name} {value}" for name, value in options.items())
-        write_pack(batches, destination, dataset.count_cases(hearts, cases),
+        write_pack(batches, destination, dataset.count_cases(hearts, cases, options.get("as_published", False)),
                    f"virtual hearts, simulated by this kit ({hearts} hearts, seed {seed}{said})")
 
     return _packed(f"intracardiac_virtual-{hearts}-{cases}-{fingerprint(seed, options)}",

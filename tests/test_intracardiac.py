@@ -131,7 +131,7 @@ def simulator(tmp_path, monkeypatch):
     module = types.ModuleType("cardiac_ml.virtual.dataset")
     module.__file__, module.asked = str(source), []
 
-    module.count_cases = lambda hearts, cases: hearts * cases
+    module.count_cases = lambda hearts, cases, as_published: hearts * cases
 
     def simulate_intracardiac(hearts=30, cases=60, seed=0, workers=None, progress=True):
         module.asked.append((hearts, cases, seed))

@@ -250,7 +250,7 @@ print(data.source)
 
 # %%
 def features_of(ecg_mv):
-    """(cases, 12, 500) mV -> (cases, 38): height, depth, area of each lead, first and last slope."""
+    """(cases, 12, 500) mV -> (cases, 38): height, depth, area of leads, first and last slope."""
     slope = np.abs(np.diff(ecg_mv, axis=2)).mean(axis=1)
     strong = slope > 0.15 * slope.max(axis=1, keepdims=True)
     first, last = strong.argmax(axis=1), 250 - strong[:, 250::-1].argmax(axis=1)
