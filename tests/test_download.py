@@ -347,7 +347,7 @@ def test_of_many_at_once_one_works(server, environment, tmp_path):
     assert server.holds(tmp_path / "data")
 
 
-@pytest.mark.parametrize("number", [1, os.getpid()])
+@pytest.mark.parametrize("number", [1, os.getpid()], ids=["one", "own"])
 def test_a_lock_of_a_process_that_is_gone_is_not_believed(server, download, tmp_path, number):
     """Even where another one has its number now, as number 1 in every container has."""
     server.add(2, archive(pair("a", 1)))
