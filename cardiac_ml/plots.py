@@ -165,19 +165,6 @@ def roc(truth, probability, classes, ax=None):
     return figure
 
 
-def precision_recall(truth, probability, classes, ax=None):
-    """Predictive value against sensitivity at every threshold: kinder to look at than ROC where a class is rare."""
-    figure, ax = _panel(ax)
-    for number, hit, score in _one_against_rest(truth, probability):
-        right, found, _ = scores.precision_recall_curve(hit, score)
-        ax.step(found, right, where="post", color=INK[number % len(INK)],
-                label=f"{classes[number]} ({100 * np.mean(hit):.1f} % of rows)")
-        ax.axhline(np.mean(hit), color=INK[number % len(INK)], ls="--", lw=0.7)
-    ax.set(xlabel="sensitivity", ylabel="predictive value (dashed: guessing)", xlim=(0, 1.01), ylim=(0, 1.02))
-    ax.legend(frameon=False, fontsize=8, loc="lower left")
-    return figure
-
-
 def _one_against_rest(truth, probability):
     truth = np.asarray(truth)
     numbers = [1] if probability.shape[1] == 2 else range(probability.shape[1])

@@ -120,14 +120,13 @@ def test_roc_writes_the_area_and_leaves_out_absent_classes(answers):
 
 def test_curves_of_two_classes_show_the_second(answers):
     truth, probability = (answers[0] > 0).astype(int), np.c_[answers[1][:, 0], 1 - answers[1][:, 0]]
-    for draw in (plots.roc, plots.precision_recall):
-        labels = draw(truth, probability, ("normal", "abnormal")).axes[0].get_legend_handles_labels()[1]
-        assert labels[0].startswith("abnormal") and not any(label.startswith("normal") for label in labels)
+    labels = plots.roc(truth, probability, ("normal", "abnormal")).axes[0].get_legend_handles_labels()[1]
+    assert labels[0].startswith("abnormal") and not any(label.startswith("normal") for label in labels)
 
 
 def test_panels_go_where_they_are_told(answers):
-    figure, axes = plt.subplots(1, 3)
-    for ax, draw in zip(axes, (plots.roc, plots.precision_recall, plots.confusion)):
+    figure, axes = plt.subplots(1, 2)
+    for ax, draw in zip(axes, (plots.roc, plots.confusion)):
         assert draw(*answers, CLASSES, ax=ax) is figure
     assert len(plt.get_fignums()) == 1
 

@@ -14,7 +14,6 @@ from cardiac_ml.virtual.signals import SAMPLES
 
 PATTERNS = 29
 G_KR_PERCENT = (0, 50)
-LEAD_FIELD = "infinite"
 STIMULUS_MV = 50.0
 STIMULATED_MS = 0.5                 # a point that activates this soon lies under the stimulus
 OVERSHOOT_MV, OVERSHOOT_MS, HIGHEST_MV = 34.0, 5.0, 49.5

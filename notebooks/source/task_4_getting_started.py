@@ -108,8 +108,8 @@ plots.bars(scores, "mean absolute error on unseen hearts (mV)");
 # %% [markdown]
 # ## 3. A network, by hand
 #
-# From curves to curves: convolutions with `stride=2` halve the time axis three times, so that the last filters see far;
-# transposed convolutions double it again. At the end, 75 channels instead of 12.
+# From curves to curves: convolutions with a `stride` shorten the time axis from 500 steps to 25, so that the last
+# filters see far; transposed convolutions stretch it to 500 again. At the end, 75 channels instead of 12.
 
 # %%
 class TraceNet(nn.Module):
