@@ -9,7 +9,6 @@
 
 Shapes are compared first, and a prediction that is not finite is refused: bad data never becomes a score.
 """
-import re
 from functools import wraps
 from typing import NamedTuple
 
@@ -332,22 +331,6 @@ def coverage(truth, prediction, spread, level=0.9):
     truth, prediction = same_shape(truth, prediction)
     inside = np.abs(truth - prediction) <= -np.log(1 - level) * same_shape(truth, spread)[1]
     return float(inside[np.isfinite(truth)].mean())
-
-
-def segment_means(values: np.ndarray, names) -> np.ndarray:
-    """Mean over the points of each of the 17 segments of the left ventricle: (..., 75) -> (..., 17), NaN left out.
-
-    All layers of the wall count; septal points belong to their left segment; right points to none.
-    """
-    values = np.asarray(values, dtype=float)
-    found = [re.search(r"AHA(\d\d)", name) for name in names]
-    segment = np.array([int(match[1]) if match else 0 for match in found])
-    if values.shape[-1:] != segment.shape or set(range(1, 18)) - set(segment):
-        raise DataError(f"Values of shape {values.shape} and {len(segment)} names; expected one value per recording "
-                        f"point, and names of all 17 segments (AHA01 ... AHA17).")
-    member = segment == np.arange(1, 18)[:, None]  # (17, points)
-    known = np.isfinite(values)
-    return ratio(np.where(known, values, 0) @ member.T, known @ member.T.astype(float))
 
 
 # ---- voltages: (cases, 75, time) mV ----

@@ -8,7 +8,6 @@ from scipy import stats
 from cardiac_ml import metrics
 from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.files import DataError
-from cardiac_ml.points import POINT_NAMES
 
 
 def drawn(seed, rows=200, classes=5, ties=False):
@@ -330,12 +329,3 @@ def test_error_profile_finds_the_upstroke():
     since, error = metrics.error_profile(truth, np.roll(truth, 3, axis=2))
     near = np.abs(since) < 50
     assert abs(since[near][error[near].argmax()] - 1) <= 2 and error[since == 100] == 0
-
-
-def test_segments_are_means_over_their_points():
-    values = np.arange(75.0)
-    means = metrics.segment_means(values, POINT_NAMES)
-    member = [i for i, name in enumerate(POINT_NAMES) if "AHA07" in name]
-    assert means.shape == (17,) and means[6] == pytest.approx(np.mean(member))
-    with pytest.raises(DataError, match="all 17 segments"):
-        metrics.segment_means(values, POINT_NAMES[:70])

@@ -5,6 +5,7 @@ and safe for colour-blind eyes (matplotlib's plasma, reversed), unlike a rainbow
 excited is yellow. Differences: red is too late, blue too early. Grey: no value, because the point never activates.
 Thin lines are isochrones, one every 10 ms. Shading dims a colour by a third at most.
 """
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,9 +281,25 @@ RINGS = ((1.0, 0.72, 6, 60), (0.72, 0.44, 6, 60), (0.44, 0.18, 4, 45))  # outer 
 EDGES = {"anterior": (0, 1.08), "inferior": (0, -1.08), "septum": (-1.08, 0), "lateral": (1.08, 0)}
 
 
+def segment_means(values, names):
+    """Mean over the points of each of the 17 segments of the left ventricle: (..., 75) -> (..., 17), NaN left out.
+
+    All layers of the wall count; septal points belong to their left segment; right points to none.
+    """
+    values = np.asarray(values, dtype=float)
+    found = [re.search(r"AHA(\d\d)", name) for name in names]
+    segment = np.array([int(match[1]) if match else 0 for match in found])
+    if values.shape[-1:] != segment.shape or set(range(1, 18)) - set(segment):
+        raise DataError(f"Values of shape {values.shape} and {len(segment)} names; expected one value per recording "
+                        f"point, and names of all 17 segments (AHA01 ... AHA17).")
+    member = segment == np.arange(1, 18)[:, None]  # (17, points)
+    known = np.isfinite(values)
+    return metrics.ratio(np.where(known, values, 0) @ member.T, known @ member.T.astype(float))
+
+
 def bulls_eye(values, names, ax=None, cmap: str = ACTIVATION, norm=None):
     """The 17 segments of the left ventricle as seen from the apex: base outside, anterior above, septum on the left."""
-    means = metrics.segment_means(values, names)
+    means = segment_means(values, names)
     ax, norm = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1], norm or scale([means])
     patches = [Wedge((0, 0), outer, start + k * 360 / count, start + (k + 1) * 360 / count, width=outer - inner)
                for outer, inner, count, start in RINGS for k in range(count)] + [Circle((0, 0), RINGS[-1][1])]

@@ -6,7 +6,6 @@ import small_heart
 from PIL import Image
 from scipy.interpolate import RBFInterpolator
 
-from cardiac_ml import metrics
 from cardiac_ml.heart3d import mesh as heart, pictures as heart_pictures, raster as heart_raster
 from cardiac_ml.files import DataError
 from cardiac_ml.points import POINT_NAMES, read_points, write_points
@@ -250,16 +249,25 @@ def test_the_wave_keeps_its_front_and_the_traces_of_the_points(mesh, places):
         heart.wave(places, mesh.points_mm, voltage.T, times)
 
 
+def test_segments_are_means_over_their_points():
+    values = np.arange(75.0)
+    means = heart_pictures.segment_means(values, POINT_NAMES)
+    member = [i for i, name in enumerate(POINT_NAMES) if "AHA07" in name]
+    assert means.shape == (17,) and means[6] == pytest.approx(np.mean(member))
+    with pytest.raises(DataError, match="all 17 segments"):
+        heart_pictures.segment_means(values, POINT_NAMES[:70])
+
+
 def test_segments_average_their_points_without_the_missing(points):
     values = np.zeros(75)
     values[points.name.isin(["AHA08", "SEPTM_AHA08_RV10"])] = 10, 20
     values[points.name == "AHA01"] = np.nan
     values[points.name == "RV01"] = 1e6  # belongs to no segment
-    means = metrics.segment_means(values, points.name)
+    means = heart_pictures.segment_means(values, points.name)
     assert means[7] == 15 and means.sum() == 15
-    assert metrics.segment_means(np.stack([values, values + 1]), points.name)[1, 16] == 1
+    assert heart_pictures.segment_means(np.stack([values, values + 1]), points.name)[1, 16] == 1
     with pytest.raises(DataError, match="17 segments"):
-        metrics.segment_means(values[:30], points.name[:30].str.replace("17", "16"))
+        heart_pictures.segment_means(values[:30], points.name[:30].str.replace("17", "16"))
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures
