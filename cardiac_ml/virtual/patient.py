@@ -68,12 +68,13 @@ class Patient:
 def make_patient(shape=Shape(), body=None, repolarisation=signals.Repolarisation(), speeds=Speeds(), step_mm=2.0):
     """Prepares a Patient; the defaults are the average heart in an average body."""
     heart = build_heart(shape, step_mm)
+    body = torso.around(heart, body or torso.average_torso(shape.rv_angle_deg))
     n = len(heart.nodes_mm)
     v = np.tile(speeds.muscle, (n, 1))
     v[np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= shape.layer_mm] = speeds.layer
     tensor = slowness_tensor(heart.fibre, heart.through, v)
     share = volumes_mm3(heart.nodes_mm, heart.tetrahedra) / 4
-    return Patient(heart, body or torso.average_torso(shape.rv_angle_deg), repolarisation, speeds, tensor,
+    return Patient(heart, body, repolarisation, speeds, tensor,
                    make_paths(heart.nodes_mm, heart.tetrahedra, tensor),
                    torso.stiffness(heart, speeds.muscle),
                    np.bincount(heart.tetrahedra.ravel(), np.repeat(share, 4), minlength=n).astype(np.float32),

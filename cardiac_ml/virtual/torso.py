@@ -62,6 +62,13 @@ def _torso(drawn, rv_angle_deg):
     return Torso(axes=axes, **drawn)
 
 
+def around(heart: Heart, torso: Torso) -> Torso:
+    """The same body, larger if this heart would stick out of it: a large heart has no small chest around it."""
+    nodes = (heart.nodes_mm - heart.nodes_mm.mean(axis=0)) @ torso.axes.T + torso.heart_mm
+    farthest = np.linalg.norm(nodes, axis=1).max()
+    return torso if farthest < torso.radius_mm else replace(torso, radius_mm=1.03 * float(farthest))
+
+
 def move_electrodes(rng, torso: Torso, where="clinic", width=1.0) -> Torso:
     """The same body on another day: electrodes never sit twice in one place, least of all those of a "holter"."""
     return replace(torso, electrodes_mm=torso.electrodes_mm + population.draw(rng, where, width)["moved_mm"])

@@ -221,6 +221,14 @@ def test_a_constant_voltage_makes_no_ecg(heart):
         lead_field(heart, matrix, replace(torso.average_torso(-146), radius_mm=60.0))
 
 
+def test_a_body_is_never_too_small_for_its_heart(heart):
+    body = torso.average_torso(-146)
+    assert torso.around(heart, body) is body
+    grown = torso.around(heart, replace(body, radius_mm=60.0))
+    assert 60 < grown.radius_mm < body.radius_mm
+    assert np.isfinite(lead_field(heart, stiffness(heart, (0.6, 0.4, 0.3)), grown)).all()
+
+
 def test_no_current_leaves_the_insulated_sphere():
     body = torso.average_torso(-146)
     moved = replace(body, heart_mm=np.zeros(3))
