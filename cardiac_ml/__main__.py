@@ -59,6 +59,8 @@ def _add_simulate(commands):
     intracardiac.add_argument("--cases", type=int, default=60, help="per heart")
     intracardiac.add_argument("--lead-field", choices=("sphere", "infinite"), default="sphere",
                               help="torso: an insulated sphere (clinical-looking leads) or none (as in the published set)")
+    intracardiac.add_argument("--as-published", action="store_true",
+                              help="with the quirks of the published files; columns in another order in each heart")
     intracardiac.set_defaults(run=_simulate_intracardiac)
     heartbeats = what.add_parser("heartbeats", help="the four CSV files of tasks 1 and 2")
     heartbeats.add_argument("--hearts", type=int, default=64)
@@ -76,12 +78,12 @@ def _add_simulate(commands):
 def _simulate_intracardiac(options):
     from cardiac_ml import intracardiac, intracardiac_files
     from cardiac_ml.virtual import dataset
+    made = dict(seed=options.seed, lead_field=options.lead_field, workers=options.workers)
+    made |= dict(as_published=True) if options.as_published else {}
     if options.out is None:
-        print(intracardiac.simulate(options.hearts, options.cases, options.seed, lead_field=options.lead_field,
-                                    workers=options.workers))
+        print(intracardiac.simulate(options.hearts, options.cases, **made))
         return
-    batches = dataset.simulate_intracardiac(options.hearts, options.cases, seed=options.seed,
-                                            lead_field=options.lead_field, workers=options.workers)
+    batches = dataset.simulate_intracardiac(options.hearts, options.cases, **made)
     print(f"Written to {intracardiac_files.write_pairs(batches, options.out)}")
 
 

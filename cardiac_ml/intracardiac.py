@@ -20,7 +20,7 @@ from cardiac_ml.files import DataError, Split, cache_folder, code_fingerprint, f
 from cardiac_ml.intracardiac_files import (CASES_FILE, PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL, find_pairs,
                                            list_files, natural, read_batches, read_pack, tidy, write_pack)
 from cardiac_ml.leads import to_leads
-from cardiac_ml.points import PointOrder
+from cardiac_ml.points import PointOrder, recover_point_order
 
 NAME = "intracardiac_dataset"
 PUBLISHED = "Landajuela, Anirudh, Blake 2022, doi 10.6075/J0SN094N"
@@ -260,6 +260,24 @@ def _checked(split, what, may_be_empty=()) -> Split:
 
 
 # ---- columns in the order of the recording points ----
+
+def in_point_order(data: Intracardiac) -> Intracardiac:
+    """The dataset with column k at recording point k in every heart, and a line that says what was found.
+
+    In the published files the order differs from heart to heart. The cases stimulated at one recording point show it.
+    Where such cases find nothing out of order, all stays as it is; else hearts whose order is not sure are left out.
+    """
+    order = recover_point_order(data)
+    sure, moved = order.report["sure"], order.report["sure"] & (order.report["moved"] > 0)
+    if not moved.any():
+        print(f"Columns are in the order of the recording points in all {sure.sum()} hearts that show it "
+              f"(of {len(sure)}).")
+        return data
+    lost = order.report["heart"][~sure].tolist()
+    print(f"Columns put in the order of the recording points in {moved.sum()} hearts"
+          + f"; left out, since their order is not sure: {', '.join(lost)}" * bool(lost) + ".")
+    return reorder(data[~np.isin(data.hearts, lost)] if lost else data, order)
+
 
 def reorder(data: Intracardiac, order: PointOrder) -> Intracardiac:
     """The dataset with its columns in the order of the recording points, as ``points.recover_point_order`` found it.

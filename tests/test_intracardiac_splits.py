@@ -135,6 +135,19 @@ def test_reordering_is_done_only_when_asked_and_once(tmp_path, own_cache):
     assert np.array_equal(ordered.activation_ms[focal].argmin(axis=1), ordered.table["innerindex"][focal])
 
 
+def test_columns_come_in_point_order_and_doubtful_hearts_are_left_out(tmp_path, own_cache, capsys):
+    sure, columns, _ = shuffled_hearts(tmp_path / "sure")
+    doubtful, _, _ = shuffled_hearts(tmp_path / "doubtful", hearts=("v9",), left_out=(3, 4))
+    ordered = intracardiac.in_point_order(intracardiac.concatenate(sure, doubtful))
+    said = capsys.readouterr().out
+    assert "in 2 hearts" in said and "left out, since their order is not sure: v9" in said
+    assert set(ordered.hearts) == {"v1", "v2"}
+    assert np.array_equal(ordered.voltage_mv[-1], sure.voltage_mv[-1][columns["v2"]])
+    for untouched in (ordered, doubtful):  # nothing is known to be out of order
+        assert intracardiac.in_point_order(untouched) is untouched
+    assert "all 2 hearts that show it (of 2)" in capsys.readouterr().out
+
+
 def test_one_missing_point_is_found_by_elimination_and_two_are_not(tmp_path):
     dataset, columns, _ = shuffled_hearts(tmp_path / "one", hearts=("v1",), left_out=(40,))
     order = recover_point_order(dataset)

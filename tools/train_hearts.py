@@ -1,0 +1,212 @@
+"""Train the networks of tasks 3 and 4 that come with the kit, on thousands of virtual hearts: cardiac_ml/trained/.
+
+    python -m tools.train_hearts simulate        the hearts, on one core; start it twice for two
+    python -m tools.train_hearts task_3          train meanwhile, on what is there already; hours
+    python -m tools.train_hearts task_4          the same, from the trained task_3 on
+
+A killed call goes on where it was: hearts lie in files of twenty, training in a checkpoint after each epoch.
+
+The hearts are wider than the default ones: up to twice the spread of the population, leads of a ball or of an infinite
+body, faster and slower layers. Beats are of every kind, each with a pattern of its own, and heard in several bodies.
+"""
+import argparse
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from cardiac_ml import metrics, models, training
+from cardiac_ml.activation import apd90_ms, upstroke_ms
+from cardiac_ml.files import atomic_write, cache_folder
+from cardiac_ml.leads import from_independent, independent, to_leads
+from cardiac_ml.virtual import patterns, population, signals, torso
+from cardiac_ml.virtual.patient import draw_patient, lead_weights, simulate_beats, voltages_mv
+
+SEED = 20261127                 # of no other hearts of the kit
+HEARTS_A_FILE = 20
+CASES = 12                      # a heart: many hearts teach more than many beats of each
+BODIES = 3                      # in which each beat is heard: the patient's own, and others'
+WIDTHS = (1.0, 1.0, 1.5, 2.0)   # of the population, heart by heart
+KINDS = dict(sites=6, ectopic=5, focal=3, normal=4, LBBB=1.5, RBBB=1.5, scar=1.5, paced=1, RVOT=1, slow=1, fusion=1.5)
+VALID_FILES = 2                 # the first ones choose the best epoch and are never trained on
+FIRST_FILES = 6                 # wait for so many more before training starts
+EPOCH_ROWS = 16000              # ECGs; an epoch is only the distance between two looks at the validation hearts
+
+
+# ---- hearts ----
+
+def simulate_heart(number, cases=CASES, seed=SEED):
+    """ECGs (cases, BODIES, 8, 500) of the independent leads and voltages (cases, 75, 500) of one heart."""
+    width = WIDTHS[number % len(WIDTHS)]
+    rng = np.random.default_rng([seed, number])
+    patient = draw_patient(seed, number, width=width)
+    heart = patient.heart
+    others = [torso.around(heart, torso.draw_torso(rng, heart.shape.rv_angle_deg, width)) for _ in range(BODIES - 1)]
+    beats = [_beat(heart, rng, width) for _ in range(cases)]
+    bcl, g_kr = rng.choice(population.CYCLE_LENGTHS_MS, cases), rng.choice(population.G_KR_PERCENT, cases) / 100
+    solved = simulate_beats(patient, beats, bcl, g_kr, rng.uniform(1, 8, cases), rng.uniform(0.8, 1.2, cases))
+    ecg = []
+    for k in range(cases):
+        weights = np.concatenate([
+            lead_weights(patient, solved, k, torso.move_electrodes(rng, body, width=width),
+                         rng.choice(torso.LEAD_FIELDS, p=(0.8, 0.2))) for body in (patient.torso, *others)])
+        heard = signals.ecg_of(weights, solved.activation_ms[k], solved.apd_ms[k], patient.layer, int(bcl[k]), float(g_kr[k]))
+        ecg.append(independent(to_leads(heard.reshape(BODIES, 10, -1))))
+    return np.stack(ecg), np.stack([voltages_mv(patient, solved, k) for k in range(cases)])
+
+
+def _beat(heart, rng, width):
+    """A beat of a drawn kind; its fast layers conduct at their own share of the usual speed."""
+    names, weights = list(KINDS), np.array(list(KINDS.values()))
+    kind = str(rng.choice(names, p=weights / weights.sum()))
+    beat = (patterns.point_focus(heart, rng.integers(75)) if kind == "focal" else
+            patterns.excitation(kind, heart, rng, int(rng.integers(1 << 30)), width))
+    layer = np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= heart.shape.layer_mm
+    slowness = np.where(layer, beat.slowness / rng.uniform(0.65, 1.15), beat.slowness).astype(np.float32)
+    return replace(beat, slowness=slowness, apd_shift_ms=beat.apd_shift_ms + rng.normal(0, 10))
+
+
+def simulate(folder, hearts):
+    """Write the files of hearts that are not there; several processes at once share the work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in range(hearts // HEARTS_A_FILE):
+        path, claim = folder / f"hearts_{part:04d}.npz", folder / f"hearts_{part:04d}.claim"
+        if path.exists() or not _claimed(claim):
+            continue
+        made = [simulate_heart(number) for number in range(part * HEARTS_A_FILE, (part + 1) * HEARTS_A_FILE)]
+        ecg, voltage = (np.concatenate(arrays).astype(np.float16) for arrays in zip(*made))
+        with atomic_write(path) as file:
+            np.savez(file, ecg_mv=ecg, voltage_mv=voltage)
+        claim.unlink(missing_ok=True)
+        print(f"{time.strftime('%H:%M:%S')} {path.name}: {len(ecg)} beats", flush=True)
+
+
+def _claimed(path):
+    """Is this part ours? Not while another living process makes it."""
+    try:
+        os.kill(int(path.read_text()), 0)
+        return False
+    except (OSError, ValueError):  # nobody's, or of a process that is gone
+        path.write_text(str(os.getpid()))
+        return True
+
+
+# ---- training ----
+
+def read_hearts(path, task):
+    """(ECGs (beats, bodies, 8, 500), times (beats, 75) or voltages (beats, 75, 500)) of one file, as tensors."""
+    with np.load(path, allow_pickle=False) as file:
+        ecg, voltage = file["ecg_mv"], file["voltage_mv"]
+    target = upstroke_ms(voltage.astype(np.float32)) if task == "task_3" else voltage
+    return torch.from_numpy(ecg), torch.from_numpy(target)
+
+
+class Pool:
+    """All beats simulated so far. Called as ``fit`` calls an augmentation, it gives fresh ones for those of the minibatch."""
+
+    def __init__(self, folder, task):
+        self.folder, self.task, self.seen, self.ecg, self.target, self.calls = folder, task, set(), [], [], 0
+        self.look()
+
+    def look(self):
+        for path in sorted(self.folder.glob("hearts_*.npz"))[VALID_FILES:]:
+            if path not in self.seen:
+                ecg, target = read_hearts(path, self.task)
+                self.ecg += ecg
+                self.target += target
+                self.seen.add(path)
+
+    def __call__(self, ecg_mv, target, generator):
+        self.calls += 1
+        if self.calls % 100 == 0:
+            self.look()
+        beat = torch.randint(len(self.ecg), (len(ecg_mv),), generator=generator).tolist()
+        body = torch.randint(BODIES, (len(ecg_mv),), generator=generator).tolist()
+        ecg_mv = from_independent(torch.stack([self.ecg[k][b] for k, b in zip(beat, body)]).float())
+        target = torch.stack([self.target[k] for k in beat]).float()
+        if self.task == "task_3":
+            ecg_mv = other_recovery(ecg_mv, target, generator)
+        return HARMLESS(*other_recording(ecg_mv, target, generator), generator)
+
+
+HARMLESS = models.Augment(shift_ms=10, gain=0.15, lead_gain=0.08, mix=0.07, noise_mv=0.015)
+
+
+def other_recovery(ecg_mv, time_ms, generator):
+    """T waves larger, smaller or turned over: they hang on the cells, which differ from world to world."""
+    rows = len(ecg_mv)
+    last = torch.nan_to_num(time_ms).amax(dim=1)[:, None, None] + 30
+    late = ((torch.arange(ecg_mv.shape[2]) - last) / 40).clamp(0, 1)
+    gain = torch.where(torch.rand((rows, 1, 1), generator=generator) < 0.5,
+                       2.2 * torch.rand((rows, 1, 1), generator=generator) - 0.4, 1.0)
+    return ecg_mv * (1 + (gain - 1) * late)
+
+
+def other_recording(ecg_mv, target, generator):
+    """Another recorder: gain from a half to twice, upper frequencies cut off, a baseline that is not quite zero."""
+    rows = len(ecg_mv)
+    ecg_mv = ecg_mv * torch.exp(0.7 * (2 * torch.rand((rows, 1, 1), generator=generator) - 1))
+    if torch.rand((), generator=generator) < 0.3:
+        width = 1 + 4 * torch.rand((), generator=generator)
+        kernel = torch.exp(-0.5 * (torch.arange(-12, 13) / width) ** 2)[None, None]
+        padded = functional.pad(ecg_mv, (12, 12), mode="replicate").flatten(0, 1)[:, None]
+        ecg_mv = functional.conv1d(padded, kernel / kernel.sum()).reshape(ecg_mv.shape)
+    offset = 0.02 * torch.randn((rows, 8, 1), generator=generator)
+    return ecg_mv + from_independent(offset), target
+
+
+def map_error(truth, output):
+    return metrics.mae_ms(truth, output[:, 0])
+
+
+def train(task, folder, out, epochs):
+    """Train from the files in ``folder`` (more may come meanwhile) and save the network in half precision."""
+    while len(paths := sorted(folder.glob("hearts_*.npz"))) < VALID_FILES + FIRST_FILES:
+        print(f"{len(paths)} files of hearts in {folder}; waiting for {VALID_FILES + FIRST_FILES}", flush=True)
+        time.sleep(30)
+    pool, started = Pool(folder, task), time.time()
+    parts = [read_hearts(path, task) for path in paths[:VALID_FILES]]
+    valid = (from_independent(torch.cat([ecg[:, 0] for ecg, _ in parts]).float()).numpy(),
+             torch.cat([target for _, target in parts]).float().numpy())
+    first = np.random.default_rng(SEED).choice(len(pool.ecg), 2000)  # sets the scaling
+    ecg = from_independent(torch.stack([pool.ecg[k][n % BODIES] for n, k in enumerate(first)]).float()).numpy()
+    target = torch.stack([pool.target[k] for k in first]).float().numpy()
+    if task == "task_3":
+        net = models.ActivationNet(width=64, maps=64, hidden=384).fit_scaling(ecg, target)
+        settings = dict(loss=models.laplace_loss, score=map_error, batch_size=64, lr=3e-3, weight_decay=0.05)
+    else:
+        timing = training.load(out.with_name("task_3.npz"))
+        net = models.ActionPotentialNet(shapes=8, maps=40, hidden=256, timing=timing.config)
+        net.fit_scaling(ecg, target, upstroke_ms(target), apd90_ms(target), seed=SEED)
+        net.timing.load_state_dict(timing.state_dict())
+        settings = dict(loss=models.voltage_loss, score=metrics.mae_mv, batch_size=32, lr=1.5e-3, weight_decay=0.05)
+    rows = np.resize(np.arange(len(ecg)), EPOCH_ROWS if task == "task_3" else EPOCH_ROWS // 4)
+    net, history = training.fit(net, (ecg[rows], target[rows]), valid, maximize=False, epochs=epochs, augment=pool,
+                                checkpoint=folder / f"{task}.ckpt", seed=SEED, **settings)
+    hearts = len(pool.seen) * HEARTS_A_FILE
+    training.save(out, net.half(), data=f"{hearts} virtual hearts, {len(pool.ecg)} beats in {BODIES} bodies each",
+                  scores={f"{history.attrs['score']} on {VALID_FILES * HEARTS_A_FILE} held-out hearts": history.score.min()},
+                  epochs=epochs, minutes=history.seconds.sum() / 60, history=history.score.round(3).tolist())
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {time.time() - started:.0f} s")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("simulate", "task_3", "task_4"))
+    parser.add_argument("--hearts", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--folder", type=Path, default=cache_folder() / "many_hearts")
+    parser.add_argument("--out", type=Path, default=Path(training.__file__).parent / "trained")
+    options = parser.parse_args(arguments)
+    if options.what == "simulate":
+        simulate(options.folder, options.hearts)
+    else:
+        train(options.what, options.folder, options.out / f"{options.what}.npz", options.epochs)
+
+
+if __name__ == "__main__":
+    main()
