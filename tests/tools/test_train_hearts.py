@@ -1,0 +1,84 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from cardiac_ml import models, training
+from cardiac_ml.leads import from_independent
+from tools import train_hearts
+
+
+@pytest.fixture(scope="module")
+def heart():
+    return train_hearts.simulate_heart(3, cases=4)  # of twice the usual spread
+
+
+@pytest.fixture
+def folder(heart, tmp_path, monkeypatch):
+    """Four files of one heart, one of them kept for validation."""
+    monkeypatch.setattr(train_hearts, "HEARTS_A_FILE", 1)
+    monkeypatch.setattr(train_hearts, "VALID_FILES", 1)
+    monkeypatch.setattr(train_hearts, "FIRST_FILES", 2)
+    monkeypatch.setattr(train_hearts, "simulate_heart", lambda number: heart)
+    train_hearts.simulate(tmp_path, 4)
+    return tmp_path
+
+
+def test_a_wide_heart_is_heard_in_several_bodies(heart):
+    ecg_mv, voltage_mv = heart
+    assert ecg_mv.shape == (4, train_hearts.BODIES, 8, 500) and voltage_mv.shape == (4, 75, 500)
+    assert np.isfinite(ecg_mv).all() and np.isfinite(voltage_mv).all()
+    assert len({round(float(one.std()), 6) for one in ecg_mv[0]}) == train_hearts.BODIES
+    again, _ = train_hearts.simulate_heart(3, cases=4)
+    assert np.array_equal(ecg_mv, again)
+
+
+def test_hearts_are_made_once_and_not_by_two_at_a_time(folder, capsys):
+    assert sorted(path.name for path in folder.iterdir()) == [f"hearts_{k:04d}.npz" for k in range(4)]
+    capsys.readouterr()
+    train_hearts.simulate(folder, 4)
+    assert capsys.readouterr().out == ""
+    (folder / "hearts_0002.npz").unlink()
+    (folder / "hearts_0002.claim").write_text(str(os.getpid()))  # a process that lives
+    train_hearts.simulate(folder, 4)
+    assert not (folder / "hearts_0002.npz").exists()
+    (folder / "hearts_0002.claim").write_text("999999999")  # one that was killed
+    train_hearts.simulate(folder, 4)
+    assert (folder / "hearts_0002.npz").exists() and not (folder / "hearts_0002.claim").exists()
+
+
+def test_the_pool_gives_fresh_beats_with_their_own_answers(folder):
+    pool = train_hearts.Pool(folder, "task_3")
+    assert len(pool.ecg) == 12, "one of four files is for validation"
+    ecg_mv, time_ms = pool(torch.zeros(6, 12, 500), None, torch.Generator().manual_seed(0))
+    assert ecg_mv.shape == (6, 12, 500) and torch.isfinite(ecg_mv).all() and ecg_mv.std() > 0
+    assert torch.allclose(ecg_mv[:, 0] + ecg_mv[:, 2], ecg_mv[:, 1], atol=1e-4), "I + III = II"
+    shift = np.abs(np.diff(time_ms - torch.stack(pool.target)[:, None].float(), axis=2))  # (beats of the pool, 6, 74)
+    assert (np.nanmax(shift, axis=2).min(axis=0) < 1e-3).all(), "each is one of the beats, moved as a whole"
+
+
+def test_other_worlds_change_what_they_should():
+    generator = torch.Generator().manual_seed(1)
+    ecg_mv, time_ms = torch.ones(40, 12, 500), torch.full((40, 75), 60.0)
+    changed = train_hearts.other_recovery(ecg_mv, time_ms, generator)
+    assert (changed[..., :90] == 1).all() and 10 < (changed[..., 200] != 1)[:, 0].sum() < 30
+    louder, target = train_hearts.other_recording(ecg_mv, time_ms, generator)
+    assert target is time_ms and 0.4 < louder.min() < 0.8 < 1.3 < louder.max() < 2.3
+
+
+@pytest.mark.parametrize("task", ["task_3", "task_4"])
+def test_training_goes_on_where_it_was_and_keeps_half_precision(folder, heart, task, monkeypatch, tmp_path):
+    monkeypatch.setattr(train_hearts, "EPOCH_ROWS", 64)
+    monkeypatch.setattr(train_hearts, "scores", lambda *_: {"new: error (ms)": 1.0})
+    small = models.ActivationNet(width=8, maps=4, hidden=8)
+    training.save(tmp_path / "out" / "task_3.npz", small) if task == "task_4" else None
+    out = tmp_path / "out" / f"{task}.npz"
+    train_hearts.train(task, folder, out, epochs=1)
+    net = training.load(out)
+    assert net.card["scores"] == {"new: error (ms)": 1.0} and "virtual hearts" in net.card["data"]
+    assert len(net.card["validation"]) == 1 and all(p.dtype == torch.float32 for p in net.parameters())
+    assert len(training.predict(net, from_independent(heart[0][:2, 0]))) == 2
+    train_hearts.train(task, folder, out, epochs=1)  # from the finished checkpoint: nothing is left to train
+    again = training.load(out)
+    assert all(torch.equal(one, two) for one, two in zip(net.state_dict().values(), again.state_dict().values()))
