@@ -41,7 +41,7 @@ SEED = 0
 # is used. If not, the kit makes **virtual hearts**, in the same layout, and says so.
 
 # %% tags=["source"]
-data = intracardiac.load(hearts=HEARTS, cases=CASES)
+data = intracardiac.in_point_order(intracardiac.load(hearts=HEARTS, cases=CASES))
 print(data.source)
 
 # %%

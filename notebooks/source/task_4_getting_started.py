@@ -35,7 +35,7 @@ SEED = 0
 # ## 1. The data
 
 # %% tags=["source"]
-data = intracardiac.load(hearts=HEARTS, cases=CASES)
+data = intracardiac.in_point_order(intracardiac.load(hearts=HEARTS, cases=CASES))
 print(data.source)
 
 # %%
