@@ -5,7 +5,6 @@ The core, a file a subject; each reads alone, and most can be copied alone:
     files              where data lie, writing without halves, one fingerprint, DataError
     leads              ten electrodes -> twelve leads
     activation         activation times and action potential durations
-    points             the 75 recording points: names, places, which column is which
     heartbeats         tasks 1 and 2: CSV files -> Heartbeats, and their splits
     intracardiac       tasks 3 and 4: pairs of files -> Intracardiac, and its splits (intracardiac_files reads and packs)
     models             1-D networks, losses, augmentations
@@ -17,7 +16,7 @@ The core, a file a subject; each reads alone, and most can be copied alone:
 Annexes, each a subject of its own that nobody has to open who does not need it:
 
     virtual            virtual hearts: the physics of ventricles, waves, cells and torso
-    heart3d            the heart as a mesh: maps, films, the heart that turns
+    heart3d            the heart as a mesh: recording points, maps, films, the heart that turns
     challenge          submissions, scores, a board, making a challenge
     lead_importance    which leads matter
     new_patients       raw MIT-BIH records, whole patients held out

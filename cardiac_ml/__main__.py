@@ -40,8 +40,10 @@ def main(arguments=None):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m cardiac_ml", description="Helpers of the cardiac ML kit.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_simulate(commands)
-    _add_pack(commands)
+    _add_simulate(commands.add_parser("simulate", help="make virtual hearts and what can be measured on them"))
+    pack = commands.add_parser("pack", help="pack the intracardiac files once, so that later loads are instant")
+    pack.add_argument("folder", type=Path, nargs="?", default=None, help="default: intracardiac_dataset/")
+    pack.set_defaults(run=_pack)
     for name in ("new_patients.records", "challenge.command", "lead_importance.command"):
         import_module(f"cardiac_ml.{name}").add_commands(commands)
     predict = commands.add_parser("predict", help="ask a trained network about files of one's own")
@@ -51,40 +53,38 @@ def _parser():
 
 # ---- data ----
 
-def _add_simulate(commands):
-    parser = commands.add_parser("simulate", help="make virtual hearts and what can be measured on them")
+def _add_simulate(parser):
     what = parser.add_subparsers(required=True, metavar="WHAT")
-    intracardiac = what.add_parser("intracardiac", help="ECGs and voltages for tasks 3 and 4")
-    intracardiac.add_argument("--hearts", type=int, default=30)
-    intracardiac.add_argument("--cases", type=int, default=60, help="per heart")
-    intracardiac.add_argument("--lead-field", choices=("sphere", "infinite"), default="sphere",
-                              help="torso: an insulated sphere (clinical-looking leads) or none (as in the published set)")
-    intracardiac.add_argument("--as-published", action="store_true",
-                              help="with the quirks of the published files; columns in another order in each heart")
-    intracardiac.set_defaults(run=_simulate_intracardiac)
-    heartbeats = what.add_parser("heartbeats", help="the four CSV files of tasks 1 and 2")
-    heartbeats.add_argument("--hearts", type=int, default=64)
-    heartbeats.set_defaults(run=_simulate_heartbeats)
-    for command in (intracardiac, heartbeats):
+    for run, name, hearts, text in ((_simulate_intracardiac, "intracardiac", 30, "ECGs and voltages for tasks 3 and 4"),
+                                    (_simulate_heartbeats, "heartbeats", 64, "the four CSV files of tasks 1 and 2")):
+        command = what.add_parser(name, help=text)
+        command.set_defaults(run=run)
+        command.add_argument("--hearts", type=int, default=hearts)
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
         command.add_argument("--out", type=Path, default=None,
                              help="a new folder, written in the layout of the real files (default: the kit's own cache)")
+        if name == "intracardiac":
+            command.add_argument("--cases", type=int, default=60, help="per heart")
+            command.add_argument("--lead-field", choices=("sphere", "infinite"), default="sphere", help="torso: an "
+                                 "insulated sphere (clinical-looking leads) or none (as in the published set)")
+            command.add_argument("--as-published", action="store_true", help="with the quirks of the published files; "
+                                 "columns in another order in each heart")
     geometry = what.add_parser("geometry", help="mesh and recording points of one virtual heart")
     geometry.add_argument("--out", type=Path, default=ROOT / "geometry")
     geometry.set_defaults(run=_simulate_geometry)
 
 
 def _simulate_intracardiac(options):
-    from cardiac_ml import intracardiac, intracardiac_files
-    from cardiac_ml.virtual import dataset
-    made = dict(seed=options.seed, lead_field=options.lead_field, workers=options.workers)
-    made |= dict(as_published=True) if options.as_published else {}
+    from cardiac_ml import intracardiac
+    from cardiac_ml.virtual import dataset, writing
+    how = dict(seed=options.seed, lead_field=options.lead_field, workers=options.workers)
+    how |= dict(as_published=True) if options.as_published else {}
     if options.out is None:
-        print(intracardiac.simulate(options.hearts, options.cases, **made))
-        return
-    batches = dataset.simulate_intracardiac(options.hearts, options.cases, **made)
-    print(f"Written to {intracardiac_files.write_pairs(batches, options.out)}")
+        print(intracardiac.simulate(options.hearts, options.cases, **how))
+    else:
+        batches = dataset.simulate_intracardiac(options.hearts, options.cases, **how)
+        print(f"Written to {writing.write_pairs(batches, options.out)}")
 
 
 def _simulate_heartbeats(options):
@@ -94,17 +94,11 @@ def _simulate_heartbeats(options):
 
 
 def _simulate_geometry(options):
-    from cardiac_ml import points
     from cardiac_ml.heart3d import mesh as heart
+    from cardiac_ml.heart3d import points
     mesh, table = heart.reference_heart()
     print(f"Written to {heart.write_mesh(options.out / 'heart_mesh.vtk', mesh)} "
           f"and {points.write_points(options.out / 'points.csv', table)}")
-
-
-def _add_pack(commands):
-    parser = commands.add_parser("pack", help="pack the intracardiac files once, so that later loads are instant")
-    parser.add_argument("folder", type=Path, nargs="?", default=None, help="default: intracardiac_dataset/")
-    parser.set_defaults(run=_pack)
 
 
 def _pack(options):

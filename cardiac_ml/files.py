@@ -86,18 +86,6 @@ def checksum(path: str | Path) -> str:
     return f"{value:08x}"
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a file that must be there and must be text."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path} is not there. `python -m cardiac_ml simulate geometry` writes the files of a virtual "
-                        "heart.") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not plain text. Save it again as legacy VTK in ASCII (in ParaView: Save Data, file "
-                        "type ASCII), or the points as CSV.") from None
-
-
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "wb"):
     """Open a temporary file beside ``path`` and rename it to ``path`` once the block ends without an error.

@@ -9,18 +9,19 @@ would do on a new patient. The other splits are here to compare with: by pattern
 random (as most published scores were made), which leaks both.
 """
 import shutil
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cardiac_ml.files import DataError, Split, cache_folder, code_fingerprint, find_data, fingerprint, sweep
-from cardiac_ml.intracardiac_files import (CASES_FILE, PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL, find_pairs,
-                                           list_files, natural, read_batches, read_pack, tidy, write_pack)
+from cardiac_ml.intracardiac_files import (CASES_FILE, POINT_COUNT, PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL,
+                                           find_pairs, list_files, natural, read_batches, read_pack, tidy, write_pack)
 from cardiac_ml.leads import to_leads
-from cardiac_ml.points import PointOrder, recover_point_order
 
 NAME = "intracardiac_dataset"
 PUBLISHED = "Landajuela, Anirudh, Blake 2022, doi 10.6075/J0SN094N"
@@ -168,7 +169,8 @@ def _load_files(folder, progress) -> Intracardiac:
         write_pack(read_batches(table, pairs, progress), destination, len(pairs), _source(folder, table), unpaired)
 
     known = (folder / CASES_FILE).stat().st_mtime_ns if (folder / CASES_FILE).is_file() else 0
-    return _packed(f"intracardiac_{fingerprint(str(folder.resolve()))}", fingerprint(sorted(files.items()), known), write)
+    owner = f"intracardiac_{fingerprint(str(folder.resolve()))}"
+    return _packed(owner, fingerprint(sorted(files.items()), known), write)
 
 
 def _packed(owner, version, write) -> Intracardiac:
@@ -260,6 +262,82 @@ def _checked(split, what, may_be_empty=()) -> Split:
 
 
 # ---- columns in the order of the recording points ----
+# In the published files the columns of the voltages are likely in another order in each heart. The innerindex cases tell
+# which is which: in the case whose stimulus is at point N, the column of point N is the earliest. With one case a point
+# this is an assignment problem: give every point a column of its own, the sum of the times being smallest.
+
+NEVER_MS = 500.0  # stands for a column that does not activate: later than any that does
+NEAR_MM = 6.0
+
+
+class PointOrder(NamedTuple):
+    """``columns[heart][point]`` is the column of the voltages that belongs to the point; ``report`` says how sure."""
+    columns: dict[str, np.ndarray]  # heart -> (75,) a permutation
+    report: pd.DataFrame  # a row a heart
+
+
+def recover_point_order(dataset, points_mm=None) -> PointOrder:
+    """The order of the columns, heart by heart, and a report. It changes nothing: ``reorder`` does, when you ask.
+
+    The report: ``focal_points`` of 75 have a case of their own; in ``earliest`` of them the column found is the first
+    to activate; ``margin_ms`` is the smallest lead over the next column; ``moved`` columns were not in place; ``sure``
+    if every point has its case (one may lack: the last column left is its own) and 95 % are the earliest.
+    With points_mm (75, 3) also how far apart in time points nearer than 6 mm are, before, after, and any two points.
+    """
+    columns, rows = {}, []
+    for heart in dict.fromkeys(dataset.table["heart"]):
+        cases = np.flatnonzero((dataset.table["heart"] == heart).to_numpy())
+        sites = dataset.table["innerindex"].iloc[cases].to_numpy(dtype=float, na_value=np.nan)
+        times_ms = dataset.activation_ms[cases]
+        order, row = _of_heart(times_ms, sites, heart)
+        if points_mm is not None:
+            row |= _spatial_check(times_ms if np.isfinite(sites).all() else times_ms[np.isnan(sites)], order, points_mm)
+        columns[heart] = order
+        rows.append({"heart": heart, **row})
+    return PointOrder(columns, pd.DataFrame(rows))
+
+
+def _of_heart(times_ms, sites, heart):
+    """times_ms (cases, 75), sites (cases,) NaN where not focal -> (column of each point (75,), row of the report)."""
+    from scipy.optimize import linear_sum_assignment
+
+    known = sites[np.isfinite(sites)]
+    if ((known < 0) | (known >= POINT_COUNT)).any():
+        raise DataError(f"heart {heart} has innerindex {known.min():.0f} .. {known.max():.0f}, expected 0 .. 74.")
+    late_ms = np.where(np.isnan(times_ms), NEVER_MS, times_ms)
+    late_ms = late_ms - late_ms.min(axis=1, keepdims=True)  # since the case's own beginning
+    cost = np.zeros((POINT_COUNT, POINT_COUNT))  # of giving a point (row) a column; one without a case takes what is left
+    given = np.isin(np.arange(POINT_COUNT), known)
+    for point in np.flatnonzero(given):
+        cost[point] = late_ms[sites == point].mean(axis=0)
+    order = linear_sum_assignment(cost)[1]
+    own = np.take_along_axis(cost, order[:, None], axis=1)[:, 0]
+    others = cost.copy()
+    np.put_along_axis(others, order[:, None], np.inf, axis=1)
+    margin = (others.min(axis=1) - own)[given]
+    earliest = int((margin > 0).sum())
+    row = {"focal_cases": len(known), "focal_points": int(given.sum()), "earliest": earliest,
+           "margin_ms": float(margin.min()) if len(margin) else np.nan,
+           "moved": int((order != np.arange(POINT_COUNT)).sum()),
+           "sure": bool(given.sum() >= POINT_COUNT - 1 and earliest >= 0.95 * given.sum())}
+    return order, row
+
+
+def _spatial_check(times_ms, order, points_mm):
+    """Mean difference in time of points near each other, as stored and in the order found, and of any two points."""
+    points_mm = np.asarray(points_mm, dtype=float)
+    if points_mm.shape != (POINT_COUNT, 3):
+        raise DataError(f"points_mm has shape {points_mm.shape}, expected ({POINT_COUNT}, 3): x, y, z in mm of each point.")
+    one, two = np.triu_indices(POINT_COUNT, 1)
+    gap_ms = np.abs(times_ms[:, one] - times_ms[:, two])
+    gap_reordered_ms = np.abs(times_ms[:, order[one]] - times_ms[:, order[two]])
+    near = np.linalg.norm(points_mm[one] - points_mm[two], axis=1) < NEAR_MM
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean over no pair is NaN, and that is the answer
+        return {"near_as_stored_ms": float(np.nanmean(gap_ms[:, near])),
+                "near_reordered_ms": float(np.nanmean(gap_reordered_ms[:, near])),
+                "any_two_ms": float(np.nanmean(gap_ms))}
+
 
 def in_point_order(data: Intracardiac) -> Intracardiac:
     """The dataset with column k at recording point k in every heart, and a line that says what was found.
@@ -280,7 +358,7 @@ def in_point_order(data: Intracardiac) -> Intracardiac:
 
 
 def reorder(data: Intracardiac, order: PointOrder) -> Intracardiac:
-    """The dataset with its columns in the order of the recording points, as ``points.recover_point_order`` found it.
+    """The dataset with its columns in the order of the recording points, as ``recover_point_order`` found it.
 
     Refuses hearts it is not sure of. The voltages in their new order are a pack of their own in the cache.
     """
@@ -295,6 +373,8 @@ def reorder(data: Intracardiac, order: PointOrder) -> Intracardiac:
         batches = ((data.electrodes_mv[part].swapaxes(1, 2),
                     np.take_along_axis(data.voltage_mv[part], columns[part, :, None], axis=1).swapaxes(1, 2),
                     data.table.iloc[part]) for part in parts)
-        write_pack(batches, destination, len(data), f"{data.source}; points put in order by their focal cases", data.unpaired)
+        source = f"{data.source}; points put in order by their focal cases"
+        write_pack(batches, destination, len(data), source, data.unpaired)
 
-    return _packed("intracardiac_reordered", fingerprint(data.table.to_csv(), columns, np.asarray(data.activation_ms)), write)
+    version = fingerprint(data.table.to_csv(), columns, np.asarray(data.activation_ms))
+    return _packed("intracardiac_reordered", version, write)

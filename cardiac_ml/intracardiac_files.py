@@ -1,4 +1,4 @@
-"""The files of the intracardiac dataset: find the pairs, read them, pack them into one cache, write more like them.
+"""The files of the intracardiac dataset: find the pairs, read them, pack them into one cache.
 
 A case is a pair: ``pECGData_*.npy`` (500, 10), ten electrodes in mV, and ``VmData_*.npy`` (500, 75), the transmembrane
 voltage of 75 points in mV, one row a millisecond. The name tells the heart (volunteer), what started the beat (an
@@ -13,7 +13,6 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,11 +41,6 @@ NAME = re.compile(r"(pECGData|VmData)_(.+)\.npy")
 FIELD = re.compile(r"([A-Za-z]\w*?)\.([A-Za-z0-9-]+)(?:[._]|$)")
 CASES_FILE = Path("documentation") / "cases.csv"
 WHOLE_NUMBERS = ("pattern", "innerindex", "bcl", "gkr", "act")
-
-
-class Pair(NamedTuple):
-    electrodes: Path
-    voltage: Path
 
 
 def natural(name: str) -> list:
@@ -90,7 +84,7 @@ def parse_name(path: str) -> tuple[str, str, dict[str, str]]:
     return role, design, dict(pairs)
 
 
-def find_pairs(folder, files=None) -> tuple[pd.DataFrame, list[Pair], tuple[str, ...]]:
+def find_pairs(folder, files=None) -> tuple[pd.DataFrame, list[tuple[Path, Path]], tuple[str, ...]]:
     """(table with a row a case, the two files of each case, files left alone without their other half).
 
     In natural order of heart, design and file name, whatever the file system lists first. Two files of one role for
@@ -113,7 +107,7 @@ def find_pairs(folder, files=None) -> tuple[pd.DataFrame, list[Pair], tuple[str,
                         "other half). Finish the download with ./download_intracardiac_dataset.sh; without any "
                         "intracardiac_dataset folder the kit works on virtual hearts.")
     rows.sort(key=lambda row: (natural(row["heart"]), natural(row["design"]), natural(row["file"])))
-    pairs = [Pair(folder / row["file"], folder / row.pop("file_voltage")) for row in rows]
+    pairs = [(folder / row["file"], folder / row.pop("file_voltage")) for row in rows]
     return _with_documentation(_table(rows), folder), pairs, tuple(alone)
 
 
@@ -177,7 +171,10 @@ def _read_signal(path, columns) -> np.ndarray:
     try:
         signal = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path} cannot be read ({_why(path)}: {error}). {DOWNLOAD}") from error
+        start = path.read_bytes()[:8] if path.is_file() else b""
+        why = "truncated, or a pickle inside, which is never read" if start.startswith(b"\x93NUMPY") else (
+            f"not a .npy file but one that starts with {start!r}; pickles are never read" if start else "an empty file")
+        raise DataError(f"{path} cannot be read ({why}: {error}). {DOWNLOAD}") from error
     kind = getattr(signal, "dtype", "an archive")
     if not isinstance(signal, np.ndarray) or kind.kind != "f" or kind.itemsize not in (4, 8):
         raise DataError(f"{path} holds {kind}, expected real numbers (float64). {DOWNLOAD}")
@@ -189,18 +186,6 @@ def _read_signal(path, columns) -> np.ndarray:
         raise DataError(f"{path} holds NaN or infinity {len(bad)} times, first at row {bad[0][0]}, column {bad[0][1]} "
                         f"(from 0). {DOWNLOAD}")
     return signal
-
-
-def _why(path) -> str:
-    try:
-        start = Path(path).open("rb").read(8)
-    except OSError:
-        return "it cannot be opened"
-    if not start:
-        return "an empty file"
-    if start.startswith(b"\x93NUMPY"):
-        return "truncated, or a pickle inside, which is never read"
-    return f"not a .npy file but one that starts with {start!r}; pickles are never read"
 
 
 def read_batches(table, pairs, progress: bool = True, size: int = 64):
@@ -228,7 +213,8 @@ def write_pack(batches, folder, cases: int, source: str, unpaired=()) -> Path:
     Activation times are found before the voltages are rounded to float32. The folder appears when all of it is there.
     """
     folder = Path(folder)
-    needed, free = cases * CASE_BYTES, shutil.disk_usage(_existing(folder)).free
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    needed, free = cases * CASE_BYTES, shutil.disk_usage(there).free
     if needed > free:
         raise OSError(f"The pack {folder} needs {needed / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free. Free "
                       "some space, or set CARDIAC_ML_CACHE to a folder where there is room.")
@@ -240,10 +226,6 @@ def write_pack(batches, folder, cases: int, source: str, unpaired=()) -> Path:
                 "columns": {name: str(kind) for name, kind in table.dtypes.items()}}
         (part / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
     return folder
-
-
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _write_arrays(batches, part, cases) -> pd.DataFrame:
@@ -299,63 +281,3 @@ def read_pack(folder) -> tuple[dict[str, np.ndarray], pd.DataFrame, dict]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise DataError(f"{folder} is no whole pack ({error}). Remove it; it will be made again.") from error
     return arrays, table.fillna({name: "" for name in ("heart", "kind", "design", "file")}), card  # "" is NaN in a CSV
-
-
-# ---- writing ----
-
-def write_pairs(batches, folder, source="virtual hearts made by cardiac_ml") -> Path:
-    """Writes (electrodes_mv (n, 500, 10), voltage_mv (n, 500, 75), table) batches as the real set's folders and files.
-
-    The folder appears when all of it is written; one that holds anything already is refused. What the names cannot
-    tell (kind, and more) goes to documentation/cases.csv, where the reader of such a folder finds it.
-    """
-    with new_folder(Path(folder).expanduser()) as part:
-        _write_batches(batches, part, source)
-    return Path(folder).expanduser()
-
-
-def _write_batches(batches, folder, source):
-    tables, used = [], set()
-    for electrodes_mv, voltage_mv, table in batches:
-        names = [_unused_name(case, used) for case in tidy(table).to_dict("records")]
-        for name, electrodes, voltage in zip(names, electrodes_mv, voltage_mv, strict=True):
-            for role, signal in (("pECGData", electrodes), ("VmData", voltage)):
-                path = folder / name.format(role=role)
-                path.parent.mkdir(exist_ok=True)
-                np.save(path, np.ascontiguousarray(signal, dtype=np.float64))
-        tables.append(table.assign(file=[name.format(role="pECGData") for name in names]))
-    if not tables:
-        raise DataError("no case to write: the batches were empty.")
-    (folder / CASES_FILE).parent.mkdir()
-    pd.concat(tables).to_csv(folder / CASES_FILE, index=False)
-    (folder / CASES_FILE).with_name("source.txt").write_text(source + "\n", encoding="utf-8")
-
-
-def _unused_name(case, used) -> str:
-    """FOLDER/{role}_NAME.npy for a row of the table; cases that differ in nothing a name tells go to act 2, then 3."""
-    given = {key: case[key] for key in ("bcl", "gkr", "innerindex", "pattern") if not pd.isna(case[key])}
-    kind = "inn" if "innerindex" in given else "act"
-    if kind == "inn":
-        given.pop("gkr", None)  # the names of the real innerindex cases have no such field
-        given.pop("pattern", None)
-    given |= {"gkr": f"{given['gkr']:03d}"} if "gkr" in given else {}
-    for act in (1, 2, 3):
-        name = f"{_design(kind, given, act)}_{_fields(case['heart'], given)}"
-        if name not in used:
-            used.add(name)
-            return f"data_{_design(kind, given, act)}/{{role}}_{name}.npy"
-    raise DataError(f"more than three cases of heart {case['heart']} with {given}: their file names would be equal. "
-                    "Give each case of a heart its own pattern number.")
-
-
-def _design(kind, given, act) -> str:
-    if "bcl" not in given:
-        return "hearts_dd_0p2" + ("_geo_inn" if kind == "inn" else "")
-    middle = f"inn_act_{act}" if kind == "inn" else f"act_{act}"
-    return f"hearts_dd_0p2_geo_{middle}_bcl" + ("_gkr" if "gkr" in given else "")
-
-
-def _fields(heart, given) -> str:
-    if "bcl" not in given and "pattern" in given:
-        return f"volunteer.{heart}_pattern.{given['pattern']}"  # the first folder's own order
-    return ".".join(f"{key}.{value}" for key, value in given.items()) + f".volunteer.{heart}"

@@ -26,6 +26,13 @@ def cache(tmp_path_factory):
         os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """The place of a cache that this test alone uses; it does not exist yet."""
+    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data for development; tests that need it skip where it is absent, and say so."""

@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.heart3d.mesh import Mesh
-from cardiac_ml.points import POINT_NAMES
+from cardiac_ml.virtual.points import POINT_NAMES
 
 KUHN = [[0, 1, 3, 7], [0, 1, 5, 7], [0, 2, 3, 7], [0, 2, 6, 7], [0, 4, 5, 7], [0, 4, 6, 7]]  # a cube as six tetrahedra
 

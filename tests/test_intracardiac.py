@@ -9,20 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_intracardiac import made_activation, made_batches, made_intracardiac_files, made_pair, made_signals
+from tiny_intracardiac import load, made_activation, made_batches, made_intracardiac_files, made_pair, made_signals
 
 from cardiac_ml import intracardiac
-from cardiac_ml.activation import activation_times
+from cardiac_ml.activation import activation_times, upstroke_ms
 from cardiac_ml.files import DataError
 
 ROOT = Path(__file__).parent.parent
 PLACE, NAME = "data_hearts_dd_0p2", "{role}_hearts_dd_0p2_volunteer.v1_pattern.0"
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture()
@@ -31,16 +26,14 @@ def folder(tmp_path):
     return tmp_path / "intracardiac_dataset"
 
 
-def load(folder):
-    return intracardiac.load(folder, progress=False)
-
-
 # ---- activation ----
 
 def test_activation_is_where_the_voltage_crosses_zero():
     rising = np.array([-80.0, -60, -20, 20, 30, 30])
-    times, whole = activation_times(np.array([rising, rising[::-1], np.full(6, -80), np.r_[-1, 0, 0, 1, 1, 1]]))
+    traces = np.array([rising, rising[::-1], np.full(6, -80), np.r_[-1, 0, 0, 1, 1, 1]])
+    times, whole = activation_times(traces)
     assert np.allclose(times, [2.5, 0, np.nan, 2], equal_nan=True)  # at 0 mV exactly is not yet above
+    assert np.array_equal(upstroke_ms(traces), times, equal_nan=True)
     assert np.allclose(whole, [3, 0, np.nan, 3], equal_nan=True)
 
 

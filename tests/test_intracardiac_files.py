@@ -4,30 +4,22 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_intracardiac import made_activation, made_batches, made_intracardiac_files, made_pair
+from tiny_intracardiac import load, made_activation, made_batches, made_intracardiac_files, made_pair
 
 from cardiac_ml import intracardiac, intracardiac_files
 from cardiac_ml.activation import activation_times
 from cardiac_ml.files import DataError
 from cardiac_ml.intracardiac_files import PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL, parse_name
+from cardiac_ml.virtual.writing import write_pairs
 
 PLACE, NAME = "data_hearts_dd_0p2", "{role}_hearts_dd_0p2_volunteer.v1_pattern.0"
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture()
 def folder(tmp_path):
     made_intracardiac_files(tmp_path / "intracardiac_dataset")
     return tmp_path / "intracardiac_dataset"
-
-
-def load(folder):
-    return intracardiac.load(folder, progress=False)
 
 
 def refused(folder, *words):
@@ -95,7 +87,7 @@ def test_the_order_does_not_depend_on_the_file_system(folder, monkeypatch):
     shuffled = dict(sorted(files.items(), key=lambda item: hash(item[0])))
     after, pairs, _ = intracardiac_files.find_pairs(folder, shuffled)
     pd.testing.assert_frame_equal(before, after)
-    assert [str(pair.electrodes.relative_to(folder).as_posix()) for pair in pairs] == after["file"].tolist()
+    assert [electrodes.relative_to(folder).as_posix() for electrodes, _ in pairs] == after["file"].tolist()
 
 
 def test_files_moved_to_other_folders_still_make_pairs(folder):
@@ -230,7 +222,7 @@ def test_other_precisions_and_orders_of_storage_are_read(folder):
 # ---- files written, files read again ----
 
 def test_written_pairs_have_the_published_layout(tmp_path):
-    out = intracardiac_files.write_pairs(made_batches(), tmp_path / "out")
+    out = write_pairs(made_batches(), tmp_path / "out")
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.npy"))
     assert len(files) == 24 and {name.split("/")[0] for name in files} < set(PUBLISHED_PAIRS)
     assert ("data_hearts_dd_0p2_geo_act_1_bcl_gkr/"
@@ -243,7 +235,7 @@ def test_written_pairs_have_the_published_layout(tmp_path):
 
 
 def test_what_was_written_is_read_again_with_all_its_columns(tmp_path):
-    out = intracardiac_files.write_pairs(made_batches(), tmp_path / "out")
+    out = write_pairs(made_batches(), tmp_path / "out")
     dataset, direct = load(out), intracardiac.open_pack(intracardiac_files.write_pack(made_batches(), tmp_path / "p", 12, "made"))
     keys = ["heart", "kind", "pattern", "innerindex", "bcl", "gkr", "scar_mm"]
     both = [one.table[keys].sort_values(["heart", "scar_mm"]) for one in (dataset, direct)]
@@ -256,10 +248,10 @@ def test_what_was_written_is_read_again_with_all_its_columns(tmp_path):
 
 def test_cases_with_equal_names_go_to_the_next_design_and_then_are_refused(tmp_path):
     electrodes, voltage, table = next(made_batches(cases=4))
-    out = intracardiac_files.write_pairs([(electrodes[:3], voltage[:3], table.iloc[[1, 1, 1]])], tmp_path / "out")
+    out = write_pairs([(electrodes[:3], voltage[:3], table.iloc[[1, 1, 1]])], tmp_path / "out")
     assert {path.name for path in out.glob("data_*")} == {f"data_hearts_dd_0p2_geo_inn_act_{n}_bcl" for n in (1, 2, 3)}
     with pytest.raises(DataError, match="more than three cases of heart v1.*pattern number"):
-        intracardiac_files.write_pairs([(electrodes, voltage, table.iloc[[1, 1, 1, 1]])], tmp_path / "more")
+        write_pairs([(electrodes, voltage, table.iloc[[1, 1, 1, 1]])], tmp_path / "more")
     assert not (tmp_path / "more").exists()
 
 
@@ -267,10 +259,10 @@ def test_a_folder_that_holds_data_is_never_written_over(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("three years")
     with pytest.raises(DataError, match="mine holds data, which is never overwritten.*new folder"):
-        intracardiac_files.write_pairs(made_batches(), tmp_path / "mine")
+        write_pairs(made_batches(), tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     with pytest.raises(DataError, match="never overwritten"):
-        intracardiac_files.write_pairs(made_batches(), tmp_path / "mine" / "thesis.txt")
+        write_pairs(made_batches(), tmp_path / "mine" / "thesis.txt")
 
 
 def test_pairs_half_written_do_not_appear(tmp_path):
@@ -279,10 +271,10 @@ def test_pairs_half_written_do_not_appear(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        intracardiac_files.write_pairs(broken(), tmp_path / "out")
+        write_pairs(broken(), tmp_path / "out")
     assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".out*"))
     with pytest.raises(DataError, match="no case to write"):
-        intracardiac_files.write_pairs([], tmp_path / "out")
+        write_pairs([], tmp_path / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Could not write.*choose another folder"):
-        intracardiac_files.write_pairs(made_batches(), tmp_path / "file" / "out")
+        write_pairs(made_batches(), tmp_path / "file" / "out")

@@ -6,15 +6,8 @@ from tiny_intracardiac import made_batches, made_signals
 
 from cardiac_ml import intracardiac
 from cardiac_ml.files import DataError
-from cardiac_ml.intracardiac import TEST_HEARTS, split_by_heart, split_by_pattern, split_random
+from cardiac_ml.intracardiac import TEST_HEARTS, recover_point_order, split_by_heart, split_by_pattern, split_random
 from cardiac_ml.intracardiac_files import PUBLISHED_HEARTS, tidy, write_pack
-from cardiac_ml.points import recover_point_order
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def made_table(hearts, cases=20):

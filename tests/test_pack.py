@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_intracardiac import made_activation, made_batches, made_intracardiac_files, made_pair
+from tiny_intracardiac import load, made_activation, made_batches, made_intracardiac_files, made_pair
 
 from cardiac_ml import intracardiac, intracardiac_files
 from cardiac_ml.intracardiac_files import write_pack
@@ -17,22 +17,13 @@ from cardiac_ml.files import DataError
 
 ROOT = Path(__file__).parent.parent
 GRAMMAR = "{role}_hearts_dd_0p2_volunteer.v1_pattern.0"
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture()
 def folder(tmp_path):
     made_intracardiac_files(tmp_path / "files", hearts=("v1", "v2"))
     return tmp_path / "files"
-
-
-def load(folder):
-    return intracardiac.load(folder, progress=False)
 
 
 def here(folder):

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cardiac_ml import intracardiac
+
 # folder -> the name of a file in it, with the published set's grammars (fields in another order in the first)
 GRAMMARS = {
     "data_hearts_dd_0p2": "{role}_hearts_dd_0p2_volunteer.{heart}_pattern.{number}",
@@ -72,3 +74,7 @@ def made_batches(hearts=("v1", "v2", "v10"), cases: int = 4, seed: int = 0):
         table["innerindex"] = pd.Series(np.arange(cases)).where(focal).astype("Int64")
         table["scar_mm"] = random.uniform(0, 20, cases)
         yield electrodes, voltage, table
+
+
+def load(folder):
+    return intracardiac.load(folder, progress=False)

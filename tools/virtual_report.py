@@ -16,12 +16,11 @@ import pandas as pd
 from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.files import atomic_write
 from cardiac_ml.leads import LEADS, to_leads
-from cardiac_ml.points import POINT_NAMES
 from cardiac_ml.virtual import patterns
 from cardiac_ml.virtual.anatomy import Shape
 from cardiac_ml.virtual.dataset import simulate_intracardiac
 from cardiac_ml.virtual.patient import electrodes_mv, make_patient, simulate_beats
-from cardiac_ml.virtual.points import recording_points
+from cardiac_ml.virtual.points import POINT_NAMES, recording_points
 from tools import ecg_measures as measures
 from tools.monodomain import compare
 from tools.real_leads import PUBLISHED_LEAD_STD_MV, beside_real, sample_beats, waves_mv

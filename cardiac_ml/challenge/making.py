@@ -23,8 +23,8 @@ from cardiac_ml.challenge.cases import Cases
 from cardiac_ml.challenge.rules import readme
 from cardiac_ml.files import DataError, atomic_write, new_folder
 from cardiac_ml.heartbeats import write_folder
-from cardiac_ml.intracardiac_files import write_pairs
 from cardiac_ml.virtual import beats, dataset
+from cardiac_ml.virtual.writing import write_pairs
 
 SAME_DATE = 1_577_836_800  # 2020-01-01: the age of a file tells nothing
 LEAST_SECRET = 2 ** 64     # what is smaller can be tried out

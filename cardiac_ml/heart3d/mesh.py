@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.activation import upstroke_ms
-from cardiac_ml.files import ROOT, DataError, atomic_write, read_text
-from cardiac_ml.points import POINT_NAMES, read_points
+from cardiac_ml.files import ROOT, DataError, atomic_write
+from cardiac_ml.heart3d.points import read_points, read_text
 from cardiac_ml.virtual import mesh as lattice
 from cardiac_ml.virtual.anatomy import Shape, build_heart
-from cardiac_ml.virtual.points import find_places, recording_points
+from cardiac_ml.virtual.points import POINT_NAMES, find_places, recording_points
 
 TETRAHEDRON = 10  # the number VTK gives this shape
 SHAPES = {1: "points", 3: "lines", 5: "triangles", 9: "quadrangles", 10: "tetrahedra", 12: "hexahedra", 13: "wedges",

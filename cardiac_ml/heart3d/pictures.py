@@ -21,8 +21,8 @@ from cardiac_ml import metrics
 from cardiac_ml.heart3d import mesh as heart
 from cardiac_ml.files import DataError
 from cardiac_ml.heart3d.film import film_frame, write_gif
+from cardiac_ml.heart3d.points import check_points
 from cardiac_ml.heart3d.raster import SIDES, VIEWS, Raster, camera, isochrones, raster, smoothed
-from cardiac_ml.points import check_points
 
 ACTIVATION, VOLTAGE, DIFFERENCE = "plasma_r", "plasma", "RdBu_r"
 VOLTAGE_MV = (-90, 40)  # limits of the voltage scale

@@ -1,4 +1,4 @@
-"""Virtual hearts: physics only, no file layouts. Read in this order:
+"""Virtual hearts: physics, and ``writing``, which puts them into files. Read in this order:
 
 population (who the patients are), anatomy (two ventricles, fibres), mesh (tetrahedra), points (the 75 recording
 points), conduction (when a front arrives), patterns (where it starts), membrane (what one cell does), signals (voltages

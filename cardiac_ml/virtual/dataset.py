@@ -4,11 +4,11 @@ import pandas as pd
 from joblib import delayed
 
 from cardiac_ml.files import DataError
-from cardiac_ml.points import POINT_NAMES
 from cardiac_ml.virtual import patterns, population, published
 from cardiac_ml.virtual.membrane import action_potential_table
 from cardiac_ml.virtual.parallel import in_order
 from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats, voltages_mv
+from cardiac_ml.virtual.points import POINT_NAMES
 from cardiac_ml.virtual.population import CYCLE_LENGTHS_MS, G_KR_PERCENT
 from cardiac_ml.virtual.torso import LEAD_FIELDS, move_electrodes
 

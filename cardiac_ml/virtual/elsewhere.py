@@ -18,9 +18,9 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from cardiac_ml.files import DataError
-from cardiac_ml.points import POINT_NAMES
 from cardiac_ml.virtual import points
 from cardiac_ml.virtual.parallel import in_order
+from cardiac_ml.virtual.points import POINT_NAMES
 from cardiac_ml.virtual.torso import heart_axes
 
 STEP_MM = 2.5

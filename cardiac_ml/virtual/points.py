@@ -9,8 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from cardiac_ml.files import DataError
-from cardiac_ml.points import FREE_LEFT, FREE_RIGHT
 from cardiac_ml.virtual.anatomy import RV_LENGTH, Heart, Shape, rv_axis
+
+FREE_LEFT = (1, 4, 5, 6, 7, 10, 11, 12, 13, 15, 16, 17)  # segments whose outside is the epicardium
+FREE_RIGHT = (1, 2, 3, 6, 7, 8, 11, 12)
+POINT_NAMES = (  # the order of the points file, and of the columns of every voltage recording
+    *(f"AHA{i:02}" for i in range(1, 18)), *(f"RV{i:02}" for i in range(1, 14)),
+    *(f"EPI_AHA{i:02}" for i in FREE_LEFT), *(f"EPI_RV{i:02}" for i in FREE_RIGHT),
+    *(f"MID_AHA{i:02}" for i in FREE_LEFT), *(f"MID_RV{i:02}" for i in FREE_RIGHT),
+    *(f"SEPTM_AHA{left:02}_RV{right:02}" for left, right in ((2, 5), (3, 4), (8, 10), (9, 9), (14, 13))),
+)
 
 ENDO, MID, EPI = 0.3, 0.5, 0.7      # depth of the points in the wall
 CLOSE_MM = 0.6                      # the mesh follows the smooth shape only so well
@@ -55,7 +63,7 @@ def rv_place(shape: Shape, angle_deg, height, depth):
 
 
 def recording_points(shape: Shape):
-    """(75, 3) mm, in the order of cardiac_ml.points.POINT_NAMES."""
+    """(75, 3) mm, in the order of POINT_NAMES."""
     def left(segment, depth):
         place = (0, 0.05) if segment == 17 else LV_PLACES[segment - 1]
         return lv_place(shape, *place, depth)

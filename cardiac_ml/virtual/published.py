@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cardiac_ml.points import POINT_NAMES
+from cardiac_ml.virtual.points import POINT_NAMES
 from cardiac_ml.virtual.signals import SAMPLES
 
 PATTERNS = 29

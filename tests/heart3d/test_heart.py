@@ -8,7 +8,8 @@ from scipy.interpolate import RBFInterpolator
 
 from cardiac_ml.heart3d import mesh as heart, pictures as heart_pictures, raster as heart_raster
 from cardiac_ml.files import DataError
-from cardiac_ml.points import POINT_NAMES, read_points, write_points
+from cardiac_ml.heart3d.points import read_points, write_points
+from cardiac_ml.virtual.points import POINT_NAMES
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pytest
 from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.files import DataError
 from cardiac_ml.leads import to_leads
-from cardiac_ml.points import POINT_NAMES, recover_point_order
+from cardiac_ml.intracardiac import recover_point_order
 from cardiac_ml.virtual import anatomy, dataset, elsewhere, patient, population, published, signals, torso
-from cardiac_ml.virtual.points import recording_points
+from cardiac_ml.virtual.points import POINT_NAMES, recording_points
 from tools import ecg_measures as measures, real_leads
 
 PUBLISHED_STD_MV = real_leads.PUBLISHED_LEAD_STD_MV

@@ -11,7 +11,7 @@ from cardiac_ml.heart3d import mesh as heart_room
 from cardiac_ml.activation import activation_times
 from cardiac_ml.files import DataError
 from cardiac_ml.activation import apd90_ms
-from cardiac_ml.points import check_points, read_points
+from cardiac_ml.heart3d.points import check_points, read_points
 from cardiac_ml.virtual import compiled, conduction, signals, torso
 from cardiac_ml.virtual.anatomy import Shape, build_heart, draw_shape, muscle
 from cardiac_ml.heart3d.mesh import reference_heart

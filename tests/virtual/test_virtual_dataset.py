@@ -7,7 +7,7 @@ import pytest
 
 from cardiac_ml.activation import activation_times
 from cardiac_ml.files import DataError
-from cardiac_ml.points import POINT_NAMES
+from cardiac_ml.virtual.points import POINT_NAMES
 from cardiac_ml.leads import LEADS, to_leads
 from cardiac_ml.virtual import dataset, patterns
 from tools import ecg_measures as measures

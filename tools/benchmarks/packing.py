@@ -47,9 +47,9 @@ def one_by_one(folder: Path) -> None:
     ecg = np.empty((len(pairs), 12, 500), np.float32)
     voltage = np.empty((len(pairs), 75, 500), np.float32)
     activation = np.empty((len(pairs), 75), np.float32)
-    for case, pair in enumerate(pairs):
-        ecg[case] = LEAD_MATRIX @ np.load(pair.electrodes).T
-        voltage[case] = np.load(pair.voltage).T
+    for case, (of_electrodes, of_voltage) in enumerate(pairs):
+        ecg[case] = LEAD_MATRIX @ np.load(of_electrodes).T
+        voltage[case] = np.load(of_voltage).T
         activation[case], _ = activation_times(voltage[case])
 
 
