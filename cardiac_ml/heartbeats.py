@@ -39,7 +39,6 @@ BROKEN_ARCHIVE = (EOFError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, Ru
 DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
 DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210, 212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234)
 PACED = (102, 104, 107, 217)  # left out of that split: nearly all of their beats are paced
-SAME_PERSON = {202: 201}  # two records of one man; the usual split has one on each side
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -226,7 +225,7 @@ def split_by_patient(data, test=0.25, valid=0.12, seed: int = 0) -> Split:
     parts = Split(*(np.flatnonzero(np.isin(patient, side)) for side in (train, valid, test)))
     if not len(parts.train) or tested and not len(parts.test):
         raise DataError(f"One side of the split is empty: the patients here are {', '.join(map(str, known))}. Name "
-                        "some of them with test=[...], or use patient_folds.")
+                        "some of them with test=[...].")
     return parts
 
 
@@ -263,25 +262,6 @@ def _drawn(wanted, patients, kinds, rng):
     known = [sum(value == kind for value in kinds.values()) for kind in sorted(set(kinds.values()))]
     chosen = [one for some, count in zip(of_kind, known) for one in some[:min(round(wanted * count), max(len(some) - 1, 0))]]
     return np.array(chosen or [rng.choice(patients)] if len(patients) > 1 else [], dtype=patients.dtype)
-
-
-def patient_folds(data: Heartbeats, folds: int = 5, seed: int = 0) -> list[Split]:
-    """Cross-validation over whole patients, classes spread as evenly as can be: train and test of each fold.
-
-    Two records of the same person (201 and 202) stay together.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    patient = _patients(data)
-    person = pd.Series(patient).replace(SAME_PERSON).to_numpy()
-    if not 2 <= folds <= len(np.unique(person)):
-        raise DataError(f"{folds} folds of {len(np.unique(person))} patients: give 2 folds or more, and no more than "
-                        "there are patients.")
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")  # a rare class may miss a fold
-        pairs = list(splitter.split(np.zeros(len(patient)), data.label, person))
-    return [Split(train, train[:0], test) for train, test in pairs]
 
 
 def _patients(data) -> np.ndarray:
@@ -374,28 +354,18 @@ def parse_rows(source: Source, labels: tuple[int, ...]) -> np.ndarray:
     """Parse a CSV file to (rows, 188) float32; the first faulty line, if any, is named in a DataError."""
     try:
         try:
-            with opened(source) as stream:
-                rows = _parse_fast(stream)
-            if _are_right(rows, labels):
-                return rows
+            with opened(source) as stream:  # chunks keep the memory at the size of the result
+                chunks = pd.read_csv(stream, header=None, dtype=np.float32, chunksize=2048)
+                rows = np.concatenate([chunk.to_numpy() for chunk in chunks])
+            beats, label = rows[:, :-1], rows[:, -1]
+            if rows.shape[1] == COLUMNS and np.isin(label, labels).all() and beats.min() >= 0 and beats.max() <= 1:
+                return rows  # a NaN fails these
         except ValueError:
             pass  # the parser does not say what is wrong in words that help
         with opened(source) as stream:
             raise DataError(f"{source}: {_first_fault(stream, labels)}")
     except BROKEN_ARCHIVE as error:
         raise DataError(f"{source} is damaged or incomplete ({error}). {AGAIN}") from error
-
-
-def _parse_fast(stream) -> np.ndarray:
-    """Chunks keep the memory at the size of the result; pandas' C parser was the fastest of those measured."""
-    chunks = pd.read_csv(stream, header=None, dtype=np.float32, chunksize=2048)
-    return np.concatenate([chunk.to_numpy() for chunk in chunks])
-
-
-def _are_right(rows: np.ndarray, labels: tuple[int, ...]) -> bool:
-    if rows.shape[1] != COLUMNS or not np.isin(rows[:, -1], labels).all():
-        return False
-    return bool((rows[:, :-1].min() >= 0) and (rows[:, :-1].max() <= 1))  # a NaN fails both
 
 
 def _first_fault(stream, labels: tuple[int, ...]) -> str:
@@ -415,59 +385,31 @@ def line_fault(cells: list[str], labels: tuple[int, ...], first: bool = False) -
     """What is wrong with one line of a heartbeat file, or None.
 
     >>> line_fault(["0.5"] * 187, (0, 1))
-    'has 187 columns, expected 188 (187 samples, then the class): the class or a sample is missing.'
+    'has 187 columns, expected 188 (187 samples, then the class). The class or a sample is missing.'
     """
-    numbers = [_number(cell) for cell in cells]
-    names = numbers.count(None) > len(cells) // 2 or numbers[-2:] == [COLUMNS - 2, COLUMNS - 1]
-    if first and len(cells) > 1 and names:
+    numbers = pd.to_numeric(pd.Series(cells), errors="coerce").to_numpy(np.float32)  # NaN where there is none
+    if first and len(cells) > 1 and (np.isnan(numbers).mean() > 0.5 or numbers[-2:].tolist() == [SAMPLES - 1, SAMPLES]):
         return (f"is a header ({cells[0]}, {cells[1]} ...), but these files have none. Delete that line, or write the "
                 "file without one (header=False, index=False in pandas).")
-    if len(cells) == SAMPLES:
-        return "has 187 columns, expected 188 (187 samples, then the class): the class or a sample is missing."
     if len(cells) != COLUMNS:
-        why = f"It is cut short. {AGAIN}" if len(cells) < COLUMNS else f"Is this another file? {AGAIN}"
+        why = "The class or a sample is missing." if len(cells) == SAMPLES else (
+            f"It is cut short. {AGAIN}" if len(cells) < COLUMNS else f"Is this another file? {AGAIN}")
         return f"has {len(cells)} columns, expected 188 (187 samples, then the class). {why}"
-    if None in numbers:
-        column = numbers.index(None)
-        what = repr(cells[column][:30]) if cells[column].strip() else "nothing"
-        return f"has {what} in column {column + 1}, expected a number. Correct that line. {AGAIN}"
-    return _value_fault(np.array(numbers, np.float32), cells, labels)
-
-
-def _value_fault(values: np.ndarray, cells: list[str], labels: tuple[int, ...]) -> str | None:
-    beat, label = values[:-1], values[-1]
-    wrong = np.flatnonzero(~((beat >= 0) & (beat <= 1)))  # a NaN is wrong too
+    wrong = np.flatnonzero(~((numbers[:-1] >= 0) & (numbers[:-1] <= 1)))  # a NaN is wrong too
     if len(wrong):
-        column, value = wrong[0] + 1, cells[wrong[0]].strip()
-        if not np.isfinite(beat[wrong[0]]):
-            return f"has {value} in column {column}, expected a finite number. Correct or delete that line. {AGAIN}"
-        return (f"has {value} in column {column}, outside 0..1. Scale each beat by its own minimum and maximum, as the "
-                "published files are.")
-    if label not in labels:
+        return (f"has {cells[wrong[0]].strip()[:30] or 'nothing'} in column {wrong[0] + 1}, expected a number in 0..1. "
+                "Correct or delete that line; each beat is scaled by its own minimum and maximum, as published.")
+    if numbers[-1] not in labels:
         expected = f"{labels[0]}" if len(labels) == 1 else f"a whole number {min(labels)}..{max(labels)}"
         return (f"has class {cells[-1].strip()} in column {COLUMNS}, expected {expected}. Correct that line, or check "
                 "that the file has its right name.")
     return None
 
 
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
-
-
 def write_rows(path: Path, rows: np.ndarray) -> None:
     """Write (rows, 188) float32 in Kaggle's layout, to the letter: 18 decimals, no header; read back bit for bit."""
     with atomic_write(path) as file:
-        for start in range(0, len(rows), 2048):
-            block = np.ascontiguousarray(rows[start:start + 2048], np.float32)
-            values, where = np.unique(block, return_inverse=True)  # few values repeat often: each is printed once
-            printed = np.array([b"%.18e" % value for value in values.tolist()], "S24")
-            text = np.full((*block.shape, 25), ord(","), np.uint8)
-            text[..., :24] = printed[where].view(np.uint8).reshape(*block.shape, 24)
-            text[:, -1, 24] = ord("\n")
-            file.write(text.tobytes())
+        np.savetxt(file, np.asarray(rows, np.float32).astype(float), delimiter=",")
 
 
 def write_folder(folder: Path, files: dict[str, tuple[np.ndarray, pd.DataFrame]], source: str) -> None:
@@ -492,34 +434,24 @@ def read_tables(sources: dict[str, Source], counts: dict[str, int]) -> dict[str,
     row of the MIT-BIH pair, training rows first.
     """
     first = next(iter(sources.values()))
-    known = {}
+    tables = {name: pd.DataFrame({"file": name, "row": np.arange(rows)}) for name, rows in counts.items()}
     if beats := find_beside(first, "beats.csv"):
-        known = _split_beats(beats, counts)
+        known = _read_table(beats, ["file", "row"])
+        for name in [name for name in counts if name in set(known["file"])]:
+            tables[name] = known[known["file"] == name].reset_index(drop=True)
+            if not np.array_equal(tables[name]["row"], np.arange(counts[name])):
+                raise DataError(f"{beats} has {len(tables[name])} rows for {name}.csv, expected {counts[name]}, in its "
+                                "order. Remove it, or put the one that was written with these files.")
     elif "mitbih_train" in counts and (records := find_beside(first, "records.csv")):
-        known = _split_records(records, counts)
-    bare = {name: pd.DataFrame({"file": name, "row": np.arange(rows)}) for name, rows in counts.items()}
-    return bare | known
-
-
-def _split_beats(source: Source, counts: dict[str, int]) -> dict[str, pd.DataFrame]:
-    table = _read_table(source, ["file", "row"])
-    parts = {name: table[table["file"] == name].reset_index(drop=True) for name in counts if name in set(table["file"])}
-    for name, part in parts.items():
-        if not np.array_equal(part["row"], np.arange(counts[name])):
-            raise DataError(f"{source} has {len(part)} rows for {name}.csv, expected {counts[name]}, in its order. "
-                            "Remove it, or put the one that was written with these files.")
-    return parts
-
-
-def _split_records(source: Source, counts: dict[str, int]) -> dict[str, pd.DataFrame]:
-    table = _read_table(source, ["record", "sample"])
-    if len(table) != sum(counts.values()):
-        raise DataError(f"{source} has {len(table)} rows, expected {sum(counts.values())}: one for each row of "
-                        f"{' and then of '.join(counts)}. Remove it, or put the one of these files.")
-    file = np.repeat(list(counts), list(counts.values()))
-    row = np.concatenate([np.arange(rows) for rows in counts.values()])
-    table = pd.DataFrame({"file": file, "row": row, "patient": table["record"]}).join(table)
-    return {name: table[file == name].reset_index(drop=True) for name in counts}
+        known = _read_table(records, ["record", "sample"])
+        if len(known) != sum(counts.values()):
+            raise DataError(f"{records} has {len(known)} rows, expected {sum(counts.values())}: one for each row of "
+                            f"{' and then of '.join(counts)}. Remove it, or put the one of these files.")
+        start = np.cumsum([0, *counts.values()])
+        for name, begin, end in zip(counts, start, start[1:]):
+            part = known.iloc[begin:end].reset_index(drop=True)
+            tables[name] = tables[name].assign(patient=part["record"]).join(part)
+    return tables
 
 
 def _read_table(source: Source, columns: list[str]) -> pd.DataFrame:

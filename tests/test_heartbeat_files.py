@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import made_heartbeat_files, made_rows, message, unwritable
+from tiny import made_heartbeat_files, message, unwritable
 
 from cardiac_ml import heartbeats
 from cardiac_ml.heartbeats import Source, parse_rows, write_rows
@@ -41,13 +41,6 @@ def test_real_rows_survive_writing_and_reading(real_data, tmp_path):
     rows = table.iloc[:, 2:].to_numpy(np.float32)
     write_rows(tmp_path / "mitbih_test.csv", rows)
     assert np.array_equal(parse_rows(Source(tmp_path / "mitbih_test.csv"), (0, 1, 2, 3, 4)), rows)
-
-
-def test_files_are_written_to_the_letter_of_the_published_ones(tmp_path):
-    rows = np.vstack([made_rows(10, (0, 1)), np.full((1, 188), 1e-30, np.float32)])
-    write_rows(tmp_path / "ours.csv", rows)
-    np.savetxt(tmp_path / "theirs.csv", rows.astype(float), delimiter=",")
-    assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "theirs.csv").read_bytes().replace(b"\r\n", b"\n")
 
 
 # The fast copy
@@ -110,12 +103,8 @@ def test_a_full_disk_warns_and_the_data_is_there(folder, tmp_path, monkeypatch):
 # Bad files
 
 @pytest.mark.parametrize("column, text, expected", [
-    (12, "abc", "line 7 has 'abc' in column 12, expected a number"),
-    (12, "", "line 7 has nothing in column 12, expected a number"),
-    (12, "nan", "line 7 has nan in column 12, expected a finite number"),
-    (12, "-inf", "line 7 has -inf in column 12, expected a finite number"),
-    (12, "1.01", "line 7 has 1.01 in column 12, outside 0..1"),
-    (12, "-0.5", "line 7 has -0.5 in column 12, outside 0..1"),
+    *((12, text, f"line 7 has {text or 'nothing'} in column 12, expected a number in 0..1")
+      for text in ("abc", "", "nan", "-inf", "1.01", "-0.5")),
     (188, "5", "line 7 has class 5 in column 188, expected a whole number 0..4"),
     (188, "-1", "line 7 has class -1 in column 188, expected a whole number 0..4"),
     (188, "1.5", "line 7 has class 1.5 in column 188, expected a whole number 0..4"),

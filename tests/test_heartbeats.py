@@ -11,9 +11,8 @@ import pytest
 from tiny import made_heartbeat_files, made_rows, message, unwritable
 
 from cardiac_ml import heartbeats
-from cardiac_ml.files import DataError
 from cardiac_ml.heartbeats import (DS1, DS2, PACED, Heartbeats, beat_lengths, concatenate, load_mitbih, load_ptb,
-                                   patient_folds, simulate, split_by_patient, split_random)
+                                   simulate, split_by_patient, split_random)
 
 
 @pytest.fixture
@@ -197,17 +196,6 @@ def test_patient_splits_refuse_what_they_cannot_do():
     assert "One side of the split is empty: the patients here are 101, 106" in message(split_by_patient, only_ds1)
     assert "both in valid and in test" in message(split_by_patient, only_ds1, [101], [101])
     assert "a share between 0 and 1, found 3" in message(split_by_patient, labelled(np.zeros(4, int), np.arange(4)), 3)
-    assert "9 folds of 2 patients" in message(patient_folds, only_ds1, 9)
-
-
-def test_folds_hold_out_every_patient_once_and_a_person_whole():
-    patient = np.repeat([201, 202, 203, 205, 207, 208], 20)
-    ds = labelled(np.tile(np.repeat([0, 1], 10), 6), patient)
-    folds = patient_folds(ds, 3, seed=0)
-    assert np.array_equal(np.sort(np.concatenate([test for _, _, test in folds])), np.arange(120))
-    for train, _, test in folds:
-        assert not set(patient[train]) & set(patient[test])
-        assert (201 in patient[test]) == (202 in patient[test]), "two records of one man"
 
 
 # Virtual beats

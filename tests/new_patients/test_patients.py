@@ -6,6 +6,7 @@ import pytest
 from tiny import made_record, message
 
 from cardiac_ml import metrics
+from cardiac_ml.heartbeats import Heartbeats
 from cardiac_ml.new_patients import classifier as patients
 from cardiac_ml.new_patients import evaluation
 from cardiac_ml.new_patients.features import (TIMING, beat_features, interval_groups, mixture_features, qrs_form,
@@ -269,6 +270,15 @@ def test_one_patient_or_one_class_is_too_little(beats, few_trees):
     table = patients.beat_table(beats)
     only_n = table.rows(table.label == 0)
     assert "too few of the classes" in message(patients.fit_trees, only_n, table.rows(slice(0)))
+
+
+def test_folds_hold_out_every_patient_once_and_a_person_whole():
+    patient = np.repeat([201, 202, 203, 205, 207, 208], 20)
+    table = pd.DataFrame({"patient": patient})
+    ds = Heartbeats(np.zeros((120, 187)), np.tile([0, 1], 60), tuple("NSVFQ"), table, "made")
+    folds = [set(fold) for fold in patients.folds_of_patients(ds)]
+    assert sum(map(len, folds)) == 6 == len(set.union(*folds)), "no patient twice, none left out"
+    assert {201, 202} in folds, "two records of one man"
 
 
 def test_every_beat_is_answered_by_a_model_of_other_patients(beats):
