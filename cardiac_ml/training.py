@@ -17,7 +17,7 @@ import os
 import time
 import warnings
 import zipfile
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +73,9 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     share of every minibatch (DistributedDataParallel): gradients are averaged, batch normalisation is not, so the result
     is like that of one process, not equal to it.
     """
-    _check_settings(epochs=epochs, batch_size=batch_size, lr=lr)
+    for name, value in dict(epochs=epochs, batch_size=batch_size, lr=lr).items():
+        if not value > 0:
+            raise DataError(f"{name} is {value}; it must be larger than 0.")
     device, precision = pick_device(device), _pick_precision(precision, pick_device(device))
     rank, ranks = _join_processes(device)
     inputs, targets = _tensors(model, "train", train, device)
@@ -86,7 +88,7 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     averaged = AveragedModel(model, multi_avg_fn=_running_average(ema_decay), use_buffers=True).eval()
     optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, fused=device.type in ("cuda", "cpu"))
     schedule = OneCycleLR(optimizer, lr, max(11, epochs * batches), pct_start=0.2, cycle_momentum=False)
-    rows, best, start = [], None, _weights(model)  # best: (score, epoch, weights)
+    rows, best, start = [], None, copy.deepcopy(model.state_dict())  # best: (score, epoch, weights)
     if checkpoint is not None:
         checkpoint = Checkpoint(checkpoint, model, train, valid, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed,
                                 weight_decay=weight_decay, ema_decay=ema_decay, max_grad_norm=max_grad_norm)
@@ -106,7 +108,7 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
                     x, y = inputs[chosen], targets[chosen]
                     if augment is not None:
                         x, y = augment(x, y, generator)
-                    with _computing(precision, device):
+                    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                         output = parallel(x)
                     step_loss = loss(output.float(), y)
                     optimizer.zero_grad()
@@ -125,7 +127,7 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
                 rows.append(row | dict(lr=schedule.get_last_lr()[0], seconds=time.perf_counter() - started))
                 sign = 1 if maximize and score else -1
                 if math.isfinite(row["score"]) and (best is None or sign * row["score"] > sign * best[0]):
-                    best = row["score"], epoch, _weights(averaged.module)
+                    best = row["score"], epoch, copy.deepcopy(averaged.module.state_dict())
                 if checkpoint is not None and rank == 0:
                     checkpoint.write(rows, best, model, averaged, optimizer, schedule)
                 bar.set_description(f"epoch {epoch}/{epochs}")
@@ -134,7 +136,8 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
             ended = "interrupted"
     model.load_state_dict(best[2] if best else averaged.module.state_dict() if rows else start)
     history = pd.DataFrame(rows, columns=["epoch", "train_loss", "valid_loss", "score", "lr", "seconds"])
-    history.attrs = dict(score=_name_of(score), best_epoch=best[1] if best else len(rows), ended=ended)
+    name = getattr(score, "__name__", "score").replace("_", " ") if score else "loss"
+    history.attrs = dict(score=name, best_epoch=best[1] if best else len(rows), ended=ended)
     if held_out is not None and rows and best is None:
         raise TrainingStopped("In no epoch were all outputs on the validation rows finite numbers, so there is nothing to "
                               f"keep. Try a smaller lr than {lr:g}, or look for extreme values in inputs and targets.")
@@ -145,7 +148,7 @@ def predict(model, inputs, batch_size=256, device=None):
     """The network's output for numpy ``inputs`` (rows, ...), computed in batches: a float32 array (rows, ...)."""
     if len(inputs) == 0:
         raise DataError("There is nothing to predict: the inputs have no rows.")
-    inputs = _checked_inputs(model, inputs)
+    inputs = _checked(model, inputs)
     device = torch.device(device) if device is not None else next((p.device for p in model.parameters()), "cpu")
     was_training, parts = model.training, []
     model.to(device).eval()
@@ -203,16 +206,9 @@ def _log_odds(scores, label):
 
 # ---- inside fit ----
 
-def _check_settings(**settings):
-    for name, value in settings.items():
-        if not value > 0:
-            raise DataError(f"{name} is {value}; it must be larger than 0.")
-
-
-def _checked_inputs(model, inputs):
-    """The inputs as the network takes them: one with a ``check_input`` (ECGs in mV, say) says what is wrong."""
-    check = getattr(model, "check_input", None)
-    return inputs if check is None else check(inputs)
+def _checked(model, inputs):
+    """The inputs; a network with a ``check_input`` (of ECGs in mV, say) says what is wrong with them."""
+    return getattr(model, "check_input", lambda given: given)(inputs)
 
 
 def _tensors(model, name, pair, device):
@@ -232,7 +228,7 @@ def _tensors(model, name, pair, device):
         if not good.all():
             raise DataError(f"{name} inputs: row {start + int(good.argmin())} holds NaN or infinity. Fill in or leave "
                             "out such rows before training.")
-    inputs, targets = np.ascontiguousarray(_checked_inputs(model, inputs)), np.ascontiguousarray(targets)
+    inputs, targets = np.ascontiguousarray(_checked(model, inputs)), np.ascontiguousarray(targets)
     if targets.dtype.kind == "f" and np.isnan(targets).all():
         raise DataError(f"all {targets.size} {name} targets are NaN: there is nothing to learn from.")
     whole = targets.dtype.kind in "iub"
@@ -317,7 +313,7 @@ def _check_finite(losses, epoch, targets, model, weights):
 def _validate(model, held_out, truth, loss, score, batch_size, precision):
     """Loss and score on the validation rows; NaN where an output is not finite, so that such an epoch is not kept."""
     outputs, losses = [], []
-    with torch.no_grad(), _computing(precision, held_out[0].device):
+    with torch.no_grad(), torch.autocast(held_out[0].device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         for inputs, targets in zip(*(tensor.split(batch_size) for tensor in held_out)):
             outputs.append(model(inputs).float())
             losses.append(loss(outputs[-1], targets) * len(inputs))
@@ -334,22 +330,14 @@ def _validate(model, held_out, truth, loss, score, batch_size, precision):
     return result
 
 
-def _weights(model):
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _name_of(score):
-    return "loss" if score is None else getattr(score, "__name__", "score").replace("_", " ")
-
-
 class Checkpoint:
     """A file with the state of one training after an epoch; refuses to go on with another training."""
 
     def __init__(self, path, model, train, valid, **settings):
         sample = [array[::max(1, len(array) // 1000)] for pair in (train, valid) if pair is not None for array in pair]
-        shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+        shapes = {f"network {name}": list(value.shape) for name, value in model.state_dict().items()}
         self.path = Path(path)
-        self.training = dict(format=FORMAT, network=shapes, data=fingerprint(*map(np.asarray, sample)), **settings)
+        self.training = dict(format=FORMAT, data=fingerprint(*map(np.asarray, sample)), **settings, **shapes)
 
     def write(self, rows, best, *parts):
         state = dict(training=json.dumps(self.training), rows=json.dumps(rows), best=best)
@@ -367,21 +355,13 @@ class Checkpoint:
             raise DataError(f"{self.path} is not a checkpoint that fit wrote, or it is damaged: "
                             f"{type(error).__name__}. Delete it or name another file.") from error
         wanted = json.loads(json.dumps(self.training))
-        if differences := [_difference(name, found.get(name), wanted[name]) for name in wanted
-                           if found.get(name) != wanted[name]]:
-            raise DataError(f"{self.path} is the checkpoint of another training: {'; '.join(differences)}. Name "
+        if differences := [f"{name} was {found.get(name, 'absent')}, is {wanted.get(name, 'absent')}"
+                           for name in {**wanted, **found} if found.get(name) != wanted.get(name)]:
+            raise DataError(f"{self.path} is the checkpoint of another training: {'; '.join(differences[:5])}. Name "
                             "another file, or delete this one to start afresh.")
         for part, values in zip(parts, state["parts"]):
             part.load_state_dict(values)
         return rows, state["best"]
-
-
-def _difference(name, found, wanted):
-    if name != "network":
-        return f"{name} was {found}, is {wanted}"
-    found = found or {}
-    first = next(key for key in {**wanted, **found} if found.get(key) != wanted.get(key))
-    return f"its network differs, first in {first}: {found.get(first, 'absent')} there, {wanted.get(first, 'absent')} here"
 
 
 # ---- where to compute ----
@@ -404,11 +384,6 @@ def _pick_precision(precision, device):
     native = any(getattr(torch.cpu, test, bool)() for test in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)  # knows of ONEDNN_MAX_CPU_ISA
     return "bfloat16" if device.type == "cpu" and native and known() else "float32"
-
-
-def _computing(precision, device):
-    """A context in which layers compute in ``precision``; weights stay float32."""
-    return nullcontext() if precision == "float32" else torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 @contextmanager
@@ -503,7 +478,8 @@ def read_saved(path):
         with np.load(path, allow_pickle=False) as file:
             card = json.loads(str(file["card.json"]))
             weights = {name: file[name] for name in file.files if name != "card.json"}
-            finite = all(value.dtype.kind in "fiub" and np.isfinite(value).all() for value in weights.values())
+        if not all(value.dtype.kind in "fiub" and np.isfinite(value).all() for value in weights.values()):
+            raise ValueError("it holds weights that are NaN, infinite or no numbers")
         if not isinstance(card, dict) or not {"format", "network", "config"} <= set(card):
             raise ValueError("its card lacks format, network or config")
     except (OSError, ValueError, KeyError, EOFError, TypeError, MemoryError, NotImplementedError,
@@ -513,8 +489,6 @@ def read_saved(path):
     if card["format"] != FORMAT:
         raise DataError(f"{path} has the format {card['format']}; this version of the kit reads format {FORMAT}. Use the "
                         "version that saved it, or train again.")
-    if not finite:
-        raise DataError(f"{path} holds weights that are NaN, infinite or no numbers. Save it again after training.")
     return card, weights
 
 
