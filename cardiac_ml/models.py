@@ -444,12 +444,11 @@ class Template:
         """Average the traces (cases, 75, time) after lining up their upstrokes, each sample over the traces that have it."""
         length = voltage_mv.shape[-1]
         total, count = np.zeros(len(self.since_ms)), np.zeros(len(self.since_ms))
-        for traces, onsets in zip(voltage_mv, activation_ms):
-            for trace, onset in zip(traces[np.isfinite(onsets)], onsets[np.isfinite(onsets)]):
-                at = self.since_ms + onset
-                seen = (at >= 0) & (at <= length - 1)
-                total[seen] += np.interp(at[seen], np.arange(length), trace)
-                count[seen] += 1
+        for case, point in np.argwhere(np.isfinite(activation_ms)):
+            at = self.since_ms + activation_ms[case, point]
+            seen = (at >= 0) & (at <= length - 1)
+            total[seen] += np.interp(at[seen], np.arange(length), voltage_mv[case, point])
+            count[seen] += 1
         self.shape_mv = np.interp(self.since_ms, self.since_ms[count > 0], (total / np.maximum(count, 1))[count > 0])
         return self
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cardiac_ml import metrics
-from cardiac_ml.activation import apd90_ms, upstroke_ms
+from cardiac_ml.activation import apd90_ms
 from cardiac_ml.files import DataError
 
 
@@ -97,15 +97,6 @@ def traces(onset_ms, apd_ms=250.0, length=500):
 def maps():
     rng = np.random.default_rng(0)
     return rng.uniform(10, 120, (6, 75)), rng.permutation(np.repeat(["v1", "v2", "v3"], 2))
-
-
-def test_upstroke_is_the_interpolated_crossing():
-    onset = np.array([[10.0, 10.25, 99.5], [0.25, 33.3, 400.0]])
-    assert upstroke_ms(traces(onset)) == pytest.approx(onset)
-
-
-def test_a_point_that_never_activates_is_missing_not_early():
-    assert np.isnan(upstroke_ms(np.full((2, 500), -80.0))).all()
 
 
 def test_apd90_of_a_known_trace():
@@ -241,7 +232,7 @@ def test_it_is_what_a_plain_loop_gives(scores, make):
         spread = (np.log(drawn) if on_logarithm else drawn).std(ddof=1)
         value = score(truth, prediction)
         middle, half = np.log(value) if on_logarithm else value, stats.t.ppf(0.95, 5) * spread * np.sqrt(6 / 5)
-        expected = np.clip([middle - half, middle + half], -np.inf, np.inf if on_logarithm else 1)
+        expected = middle - half, (middle + half + half ** 2 if on_logarithm else min(1, middle + half))
         assert found[name].value == pytest.approx(value)
         assert ends == pytest.approx(expected, rel=1e-4), name
 
@@ -258,7 +249,7 @@ def test_statistics_of_all_rows_are_not_averages_of_groups():
 @pytest.mark.parametrize("skewed", [False, True])
 @pytest.mark.parametrize("groups", [6, 12, 20])
 def test_the_interval_covers_what_it_says(groups, skewed):
-    """Each heart errs by its own size. A mean error holds what it says; an RMSE hangs on the few worst hearts."""
+    """Each heart errs by its own size; skewed: a few of them err much more than the rest."""
     size = 4 * np.exp(0.08) if skewed else 4.0  # the mean over hearts
     square = 16 * np.exp(0.32) if skewed else 17.0  # of its square
     expected = {"MAE": size, "RMSE": np.sqrt(2 * square)}  # of Laplace errors
@@ -267,8 +258,7 @@ def test_the_interval_covers_what_it_says(groups, skewed):
         truth, hearts = made_hearts(groups, seed, skewed=skewed)
         for name, found in metrics.bootstrap(scores, truth, 0 * truth, hearts, draws=200, seed=seed).items():
             held[name] += found.low <= expected[name] <= found.high
-    assert 870 <= held["MAE"] <= 930
-    assert (830 if skewed else 870) <= held["RMSE"] <= 930
+    assert 870 <= held["MAE"] <= 930 and 870 <= held["RMSE"] <= 930, held
 
 
 @pytest.mark.parametrize("groups", [6, 12, 20])
