@@ -9,7 +9,6 @@ would do on a new patient. The other splits are here to compare with: by pattern
 random (as most published scores were made), which leaks both.
 """
 import shutil
-import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -267,7 +266,6 @@ def _checked(split, what, may_be_empty=()) -> Split:
 # this is an assignment problem: give every point a column of its own, the sum of the times being smallest.
 
 NEVER_MS = 500.0  # stands for a column that does not activate: later than any that does
-NEAR_MM = 6.0
 
 
 class PointOrder(NamedTuple):
@@ -276,23 +274,17 @@ class PointOrder(NamedTuple):
     report: pd.DataFrame  # a row a heart
 
 
-def recover_point_order(dataset, points_mm=None) -> PointOrder:
+def recover_point_order(dataset) -> PointOrder:
     """The order of the columns, heart by heart, and a report. It changes nothing: ``reorder`` does, when you ask.
 
     The report: ``focal_points`` of 75 have a case of their own; in ``earliest`` of them the column found is the first
     to activate; ``margin_ms`` is the smallest lead over the next column; ``moved`` columns were not in place; ``sure``
     if every point has its case (one may lack: the last column left is its own) and 95 % are the earliest.
-    With points_mm (75, 3) also how far apart in time points nearer than 6 mm are, before, after, and any two points.
     """
-    columns, rows = {}, []
-    for heart in dict.fromkeys(dataset.table["heart"]):
-        cases = np.flatnonzero((dataset.table["heart"] == heart).to_numpy())
-        sites = dataset.table["innerindex"].iloc[cases].to_numpy(dtype=float, na_value=np.nan)
-        times_ms = dataset.activation_ms[cases]
-        order, row = _of_heart(times_ms, sites, heart)
-        if points_mm is not None:
-            row |= _spatial_check(times_ms if np.isfinite(sites).all() else times_ms[np.isnan(sites)], order, points_mm)
-        columns[heart] = order
+    columns, rows, hearts = {}, [], dataset.table["heart"].to_numpy(dtype=str)
+    for heart in dict.fromkeys(hearts):
+        sites = dataset.table["innerindex"][hearts == heart].to_numpy(dtype=float, na_value=np.nan)
+        columns[heart], row = _of_heart(dataset.activation_ms[hearts == heart], sites, heart)
         rows.append({"heart": heart, **row})
     return PointOrder(columns, pd.DataFrame(rows))
 
@@ -321,22 +313,6 @@ def _of_heart(times_ms, sites, heart):
            "moved": int((order != np.arange(POINT_COUNT)).sum()),
            "sure": bool(given.sum() >= POINT_COUNT - 1 and earliest >= 0.95 * given.sum())}
     return order, row
-
-
-def _spatial_check(times_ms, order, points_mm):
-    """Mean difference in time of points near each other, as stored and in the order found, and of any two points."""
-    points_mm = np.asarray(points_mm, dtype=float)
-    if points_mm.shape != (POINT_COUNT, 3):
-        raise DataError(f"points_mm has shape {points_mm.shape}, expected ({POINT_COUNT}, 3): x, y, z in mm of each point.")
-    one, two = np.triu_indices(POINT_COUNT, 1)
-    gap_ms = np.abs(times_ms[:, one] - times_ms[:, two])
-    gap_reordered_ms = np.abs(times_ms[:, order[one]] - times_ms[:, order[two]])
-    near = np.linalg.norm(points_mm[one] - points_mm[two], axis=1) < NEAR_MM
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a mean over no pair is NaN, and that is the answer
-        return {"near_as_stored_ms": float(np.nanmean(gap_ms[:, near])),
-                "near_reordered_ms": float(np.nanmean(gap_reordered_ms[:, near])),
-                "any_two_ms": float(np.nanmean(gap_ms))}
 
 
 def in_point_order(data: Intracardiac) -> Intracardiac:

@@ -62,18 +62,16 @@ def bars(values, xlabel, reference=None, intervals=None, digits=2, ax=None):
     return figure
 
 
-def truth_and_prediction(truth, predicted, unit="ms", colour=None, label=None, ax=None):
+def truth_and_prediction(truth, predicted, unit="ms", ax=None):
     """Predictions against the truth: on the line they are right. Many values are counted in hexagons, few are dots."""
     figure, ax = _panel(ax, (5.4, 4.6))
     known = np.isfinite(truth) & np.isfinite(predicted)
     truth, predicted = np.asarray(truth)[known], np.asarray(predicted)[known]
-    if len(truth) > 2000 and colour is None:
+    if len(truth) > 2000:
         shown = ax.hexbin(truth, predicted, gridsize=60, bins="log", mincnt=1, cmap="Blues", lw=0)
         figure.colorbar(shown, label="points")
     else:
-        shown = ax.scatter(truth, predicted, s=8, alpha=0.5, lw=0, c=INK[0] if colour is None else np.asarray(colour)[known])
-        if colour is not None:
-            figure.colorbar(shown, label=label)
+        ax.scatter(truth, predicted, s=8, alpha=0.5, lw=0, color=INK[0])
     ends = [truth.min(), truth.max()]
     ax.plot(ends, ends, color=INK[1], lw=1)
     ax.set(xlabel=f"truth ({unit})", ylabel=f"prediction ({unit})", aspect="equal")

@@ -79,8 +79,8 @@ def test_many_values_are_counted_and_few_are_dots():
     many, few = plots.truth_and_prediction(truth, truth + 1), plots.truth_and_prediction(truth[:50], truth[:50])
     assert type(many.axes[0].collections[0]).__name__ == "PolyCollection" and len(many.axes) == 2
     assert len(few.axes[0].collections[0].get_offsets()) == 50
-    known = plots.truth_and_prediction(np.where(truth < 50, np.nan, truth), truth, colour=truth, label="mV")
-    assert len(known.axes[0].collections[0].get_offsets()) == 2500
+    known = plots.truth_and_prediction(np.where(truth < 75, np.nan, truth), truth)
+    assert len(known.axes[0].collections[0].get_offsets()) == 1250
 
 
 def test_twelve_leads_on_paper_and_electrodes_are_refused():
