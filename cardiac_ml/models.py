@@ -279,6 +279,49 @@ def calibrate_spread(model, output, activation_ms, level=0.9):
     return model
 
 
+class KnownEcgs(nn.Module):
+    """How unlike an ECG is those that a network learned from: (cases, 12, 500) mV -> (cases,); one in fifty exceeds 1.
+
+    The larger of two numbers: the share of its energy that the main shapes of the training ECGs, all scaled to one size,
+    cannot draw, and how far its size is from theirs on a logarithmic scale; each over what 99 in 100 of them stay below.
+    """
+    EDGES_MS = (*range(0, 160, 10), *range(160, 501, 34))  # fine for QRS, coarse for T
+
+    def __init__(self, shapes=24):
+        super().__init__()
+        self.config = dict(shapes=shapes)
+        self.register_buffer("main_shapes", torch.zeros(shapes, 8 * (len(self.EDGES_MS) - 1)))
+        self.register_buffer("usual_rest", torch.ones(()))
+        self.register_buffer("usual_log_size", torch.tensor((0.0, 1.0)))  # middle, half width
+
+    check_input = staticmethod(check_ecg)
+
+    def forward(self, ecg_mv):
+        shape, log_size = self.measures(ecg_mv)
+        rest = 1 - ((shape @ self.main_shapes.T) ** 2).sum(1)
+        middle, half = self.usual_log_size
+        return torch.maximum(rest / self.usual_rest, (log_size - middle).abs() / half)
+
+    def measures(self, ecg_mv):
+        """(cases, 8 x intervals) of length 1: means over intervals of time, each weighted as its energy; and its log size."""
+        eight = ecg_mv[:, EIGHT] - ecg_mv[:, EIGHT, :1]
+        parts = eight.split(np.diff(self.EDGES_MS).tolist(), dim=2)
+        flat = torch.stack([part.sum(2) / part.shape[2] ** 0.5 for part in parts], dim=2).flatten(1)
+        size = flat.norm(dim=1) + 1e-6
+        return flat / size[:, None], size.log()
+
+    @torch.no_grad()
+    def fit(self, ecg_mv):
+        """Learn what is usual from training ECGs: some hundred hearts or more, as the network sees them."""
+        shape, log_size = self.measures(torch.as_tensor(np.asarray(ecg_mv, np.float32)))
+        main = torch.linalg.svd(shape, full_matrices=False)[2][:len(self.main_shapes)]
+        self.main_shapes[:len(main)] = main
+        self.usual_rest.copy_((1 - ((shape @ main.T) ** 2).sum(1)).quantile(0.99).clamp(min=1e-6))
+        low, high = log_size.quantile(torch.tensor([0.005, 0.995]))
+        self.usual_log_size.copy_(torch.stack([low + high, high - low]) / 2)
+        return self
+
+
 # ---- task 4 ----
 
 class VoltageNet(nn.Module):

@@ -11,7 +11,7 @@ from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError
 from cardiac_ml.leads import from_independent
 from cardiac_ml.models import (ActionPotentialNet, ActivationNet, Augment, AugmentBeats, BatchNorm1d, Conv1d, CrossEntropy, HeartbeatNet,
-                               ResidualBlock, SqueezeExcite, Template, VoltageNet, calibrate_spread, class_weights,
+                               KnownEcgs, ResidualBlock, SqueezeExcite, Template, VoltageNet, calibrate_spread, class_weights,
                                laplace_loss, masked_l1, shifted, times_and_spreads, transfer, voltage_loss)
 from cardiac_ml.training import fit, load, predict, save
 
@@ -259,7 +259,7 @@ def test_augmentation_moves_the_answer_with_the_signal_and_keeps_the_leads_consi
 
 
 @pytest.mark.parametrize("net", [ActivationNet(width=8), VoltageNet(widths=(8, 8, 8, 8)), HeartbeatNet(3, 8, (1, 1)),
-                                 ActionPotentialNet(timing=dict(width=8))])
+                                 ActionPotentialNet(timing=dict(width=8)), KnownEcgs(4)])
 def test_each_network_is_saved_loaded_and_exported(net, hearts, tmp_path):
     rows = beats(8).beats if isinstance(net, HeartbeatNet) else hearts.ecg_mv[:8]
     save(tmp_path / "net.npz", net)
@@ -280,6 +280,14 @@ def test_a_wrong_ecg_is_refused_with_the_reason_before_training_and_prediction(h
         predict(activation_model, wrong)
     with pytest.raises(DataError, match=words.replace("NaN", "row 0 holds NaN")):
         fit(ActivationNet(width=8), (wrong, hearts.activation_ms[:4]), loss=laplace_loss, epochs=1, **PLAIN)
+
+
+def test_what_is_unlike_the_known_ecgs(hearts):
+    known = KnownEcgs(6).fit(hearts.ecg_mv[TRAIN])
+    unlike = lambda ecg_mv: predict(known, np.float32(ecg_mv))
+    new, rng = hearts.ecg_mv[TEST], np.random.default_rng(0)
+    assert (unlike(hearts.ecg_mv[TRAIN]) <= 1).mean() > 0.9 and unlike(new).max() < 2 < unlike(10 * new).min()
+    assert unlike(new[..., ::-1]).min() > 2 and unlike(from_independent(rng.normal(0, 0.5, (4, 8, 500)))).min() > 2
 
 
 def test_template_lines_up_upstrokes(hearts):
