@@ -205,11 +205,16 @@ class ActivationNet(nn.Module):
         self.register_buffer("mean_map_ms", torch.full((POINTS,), 70.0))
         self.register_buffer("main_maps_ms", torch.zeros(maps, POINTS))
         self.register_buffer("spread_factor", torch.ones(()))
+        self.known = KnownEcgs()
 
     check_input = staticmethod(check_ecg)  # fit and predict call it before the network sees anything
 
     def forward(self, ecg_mv):
-        return self.answer(self.features(ecg_mv))
+        output = self.answer(self.features(ecg_mv))
+        if self.training:
+            return output
+        wider = self.known.widening(ecg_mv)[:, None]  # the less an ECG is like those of the training, the less sure
+        return torch.stack([output[:, 0], output[:, 1] * wider], dim=1)
 
     def features(self, ecg_mv):
         """What is seen in the ECG: (cases, 12, 500) mV -> (cases, 64, 16)."""
@@ -230,6 +235,7 @@ class ActivationNet(nn.Module):
             raise DataError(f"recording points {np.flatnonzero(~known.any(axis=0)).tolist()[:5]} have no known activation "
                             "time in any training case, so nothing can be learned of them. Train on more cases.")
         self.lead_scale_mv.copy_(lead_sizes(ecg_mv))
+        self.known.fit(ecg_mv)
         mean = np.nanmean(activation_ms, axis=0)
         centred = np.where(known, activation_ms - mean, 0)
         _, size, maps = np.linalg.svd(centred, full_matrices=False)
@@ -287,20 +293,26 @@ class KnownEcgs(nn.Module):
     """
     EDGES_MS = (*range(0, 160, 10), *range(160, 501, 34))  # fine for QRS, coarse for T
 
-    def __init__(self, shapes=24):
+    def __init__(self, shapes=96):
         super().__init__()
         self.config = dict(shapes=shapes)
         self.register_buffer("main_shapes", torch.zeros(shapes, 8 * (len(self.EDGES_MS) - 1)))
-        self.register_buffer("usual_rest", torch.ones(()))
+        self.register_buffer("usual_rest", torch.ones(2))  # in the middle, and what 99 in 100 stay below
         self.register_buffer("usual_log_size", torch.tensor((0.0, 1.0)))  # middle, half width
 
     check_input = staticmethod(check_ecg)
 
     def forward(self, ecg_mv):
         shape, log_size = self.measures(ecg_mv)
-        rest = 1 - ((shape @ self.main_shapes.T) ** 2).sum(1)
         middle, half = self.usual_log_size
-        return torch.maximum(rest / self.usual_rest, (log_size - middle).abs() / half)
+        return torch.maximum(self.rest(shape) / self.usual_rest[1], (log_size - middle).abs() / half)
+
+    def widening(self, ecg_mv):
+        """By how much intervals should be wider: 1 in the middle of the training ECGs, as the root of what is not drawn."""
+        return (self.rest(self.measures(ecg_mv)[0]) / self.usual_rest[0]).clamp(0.25, 16).sqrt()
+
+    def rest(self, shape):
+        return (1 - ((shape @ self.main_shapes.T) ** 2).sum(1)).clamp(min=0)
 
     def measures(self, ecg_mv):
         """(cases, 8 x intervals) of length 1: means over intervals of time, each weighted as its energy; and its log size."""
@@ -316,7 +328,7 @@ class KnownEcgs(nn.Module):
         shape, log_size = self.measures(torch.as_tensor(np.asarray(ecg_mv, np.float32)))
         main = torch.linalg.svd(shape, full_matrices=False)[2][:len(self.main_shapes)]
         self.main_shapes[:len(main)] = main
-        self.usual_rest.copy_((1 - ((shape @ main.T) ** 2).sum(1)).quantile(0.99).clamp(min=1e-6))
+        self.usual_rest.copy_(self.rest(shape).quantile(torch.tensor([0.5, 0.99])).clamp(min=1e-4))
         low, high = log_size.quantile(torch.tensor([0.005, 0.995]))
         self.usual_log_size.copy_(torch.stack([low + high, high - low]) / 2)
         return self

@@ -287,6 +287,9 @@ def test_what_is_unlike_the_known_ecgs(hearts):
     unlike = lambda ecg_mv: predict(known, np.float32(ecg_mv))
     new, rng = hearts.ecg_mv[TEST], np.random.default_rng(0)
     assert (unlike(hearts.ecg_mv[TRAIN]) <= 1).mean() > 0.9 and unlike(new).max() < 2 < unlike(10 * new).min()
+    wider = lambda ecg_mv: known.widening(torch.from_numpy(np.float32(ecg_mv))).numpy()
+    assert np.median(wider(hearts.ecg_mv[TRAIN])) == pytest.approx(1, rel=1e-3)
+    assert wider(new[..., ::-1].copy()).min() > np.median(wider(new)) and wider(10 * new) == pytest.approx(wider(new), rel=1e-3)
     assert unlike(new[..., ::-1]).min() > 2 and unlike(from_independent(rng.normal(0, 0.5, (4, 8, 500)))).min() > 2
 
 

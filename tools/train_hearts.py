@@ -194,6 +194,7 @@ def train(task, folder, out, epochs):
     net, history = training.fit(net, (ecg[rows], target[rows]), valid, maximize=False, epochs=epochs, augment=pool,
                                 checkpoint=folder / f"{task}.ckpt", seed=SEED, **settings)
     if task == "task_3":
+        net.known.fit(from_independent(torch.stack([ecg[k % BODIES] for k, ecg in enumerate(pool.ecg)]).float()).numpy())
         models.calibrate_spread(net, training.predict(net, valid[0]), valid[1])
     net = net.half().float()  # as it will be read
     training.save(out, copy.deepcopy(net).half(), data=DATA.format(len(pool.seen) * HEARTS_A_FILE, len(pool.ecg), BODIES),
