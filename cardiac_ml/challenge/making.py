@@ -84,25 +84,25 @@ def key(secret, purpose):
 
 def _make_hearts(public, private, tasks, secret, cases, train, test, workers, progress):
     """Tasks 3 and 4: the hearts to test on are others."""
-    def simulated(hearts, purpose):
+    def simulated(hearts, purpose, cases):
         print(f"Tasks 3 and 4: {hearts} {purpose}", flush=True)
         return dataset.simulate_intracardiac(hearts, cases, key(secret, purpose), workers=workers, progress=progress)
 
     rng, learn, asked, hearts = np.random.default_rng(key(secret, "choice of tasks 3 and 4")), [], [], []
 
     def training():
-        for *signals, table in simulated(train, "hearts to learn from"):
+        for *signals, table in simulated(train, "hearts to learn from", cases):
             learn.append(signals)
             yield *signals, table[TABLE]
 
     write_pairs(training(), public / "intracardiac_dataset", "virtual hearts of a challenge")
-    for *signals, table in simulated(test, "hearts to test on"):
+    for *signals, table in simulated(test, "hearts to test on", cases + cases // 4):
         some = rng.permutation(len(table))[:cases]  # nobody can count what is left
         asked.append([signal[some] for signal in signals])
         hearts += table["heart"].tolist()[:len(some)]
     order = rng.permutation(len(hearts))
     heart, ids = np.array(hearts)[order], _names(secret, 3, len(hearts))
-    final = np.isin(heart, deal(heart, None, 2, rng)[1])
+    final = np.isin(heart, rng.permutation(np.unique(heart))[::2])
     (ecg_mv, voltage_mv), (ecg_asked, voltage_asked) = _signals(learn), _signals(asked)
     for task in tasks:
         answer = (lambda mv: activation_times(mv)[0]) if task == 3 else (lambda mv: mv)
@@ -134,11 +134,10 @@ def _make_beats(public, private, task, secret, train, test, workers, progress):
     learn = simulated(train, "patients to learn from")
     rows, person = _joined(simulated(test + test // 2, "patients to draw the test from"))
     label, rng = rows[:, 187].astype(np.int64), np.random.default_rng(key(secret, f"choice of task {task}"))
-    chosen = np.isin(person, np.concatenate(deal(person, label, 3, rng))[:test])
-    chosen &= rng.random(len(rows)) < rng.uniform(0.6, 1, label.max() + 1)[label]  # nobody can count the classes
-    order = rng.permutation(np.flatnonzero(chosen))
-    final = np.isin(person[order], deal(person[order], label[order], 2, rng)[1])
-    truth = scoring.Truth(task, _names(secret, task, len(order)), label[order], person[order], final)
+    final, week = draw_patients(person, label, test, rng)
+    order = rng.permutation(np.flatnonzero(np.isin(person, [*final, *week]) & thinned(person, task == 1, rng)))
+    truth = scoring.Truth(task, _names(secret, task, len(order)), label[order], person[order],
+                          np.isin(person[order], final))
     known = _joined(learn)[0]
     _write_test(public, private, truth, rows[order, :187], known[:, :187], known[:, 187].astype(np.int64))
     return learn
@@ -155,13 +154,24 @@ def _public(table, first):
     return table.reindex(columns=BEATS_TABLE).assign(patient=table["patient"].to_numpy() + first)
 
 
-def deal(group, label, piles, rng):
-    """The groups dealt like cards, class by class, so that each pile has some of all: a list of arrays of names."""
-    names = rng.permutation(np.unique(group))
-    if label is not None:
-        count = np.array([np.bincount(label[group == name], minlength=label.max() + 1) for name in names])
-        names = names[np.argsort((count / count.sum(axis=0).clip(1)).argmax(axis=1), kind="stable")]
-    return [names[pile::piles] for pile in range(piles)]
+def draw_patients(person, label, count, rng):
+    """Two halves of ``count`` patients drawn at random, again while a half lacks a class: how many of each is open."""
+    for _ in range(200):
+        drawn = rng.permutation(np.unique(person))[:count]
+        halves = drawn[::2], drawn[1::2]
+        if all(set(label) == set(label[np.isin(person, half)]) for half in halves):
+            break
+    return halves
+
+
+def thinned(person, alike, rng):
+    """Which rows stay, (rows,) bool: of each patient another share.
+
+    ``alike``: of about as many rows of all. Where a patient has rows of one class only, their number must not tell it.
+    """
+    _, number, count = np.unique(person, return_inverse=True, return_counts=True)
+    share = rng.uniform(0.6, 1, len(count)) * (count.min() / count if alike else 1)
+    return rng.random(len(person)) < share[number]
 
 
 def _names(secret, task, count):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cardiac_ml import challenge, intracardiac
+from cardiac_ml import challenge, intracardiac, metrics
 from cardiac_ml.challenge import baselines, cases, making, scoring, submission
 from cardiac_ml.files import DataError
 from cardiac_ml.virtual import dataset, patient
@@ -49,6 +49,8 @@ def public(made, tmp_path, monkeypatch):
 def test_numbers_of_hearts_and_cases_mean_what_they_say(made, public):
     data = intracardiac.load(public / "intracardiac_dataset")
     assert len(set(data.hearts)) == 3 and len(data) == 6
+    asked = cases.read_test_cases(public / "test_task_3.npz", 3).ecg_mv
+    assert not {ecg.tobytes() for ecg in data.ecg_mv} & {ecg.tobytes() for ecg in asked}, "the hearts are others"
     for task in (1, 2, 3, 4):
         truth = scoring.read_truth(made[1] / f"truth_task_{task}.npz")
         assert len(set(truth.group)) == 4 and (task < 3 or len(truth.ids) == 8)
@@ -168,15 +170,33 @@ def test_every_bit_of_the_secret_counts_and_keys_tell_nothing_of_each_other():
     assert len({str(torso) for torso in torsos}) == 3, "the simulator uses the whole seed"
 
 
-def test_classes_of_the_test_cannot_be_counted(tmp_path, monkeypatch):
+@pytest.mark.parametrize("task", [1, 2])
+def test_classes_of_the_test_cannot_be_counted(tmp_path, monkeypatch, task):
     """With the same numbers of hearts, another secret gives other shares of classes."""
     monkeypatch.setattr(making.beats, "simulate_heartbeats", made_heartbeats)
     counts = set()
     for secret in range(2 ** 100, 2 ** 100 + 4):
-        _, private = making.make_challenge(tmp_path / str(secret), secret, tasks=[2], train_hearts=2, test_hearts=4)
-        counts.add(tuple(np.bincount(scoring.find_truth(private, 2).label)))
+        _, private = making.make_challenge(tmp_path / str(secret), secret, tasks=[task], train_hearts=2, test_hearts=8)
+        truth = scoring.find_truth(private, task)
+        patients = [set(truth.label[truth.group == patient]) for patient in np.unique(truth.group)]
+        counts.add(sum(0 in classes for classes in patients) if task == 1 else tuple(np.bincount(truth.label)))
         assert not (tmp_path / str(secret) / "public" / "intracardiac_dataset").exists()
-    assert len(counts) == 4
+    assert len(counts) > (1 if task == 1 else 3)
+
+
+def test_how_many_rows_a_patient_has_does_not_tell_its_class():
+    """In task 1 a patient is of one class; who sorts the test rows by patient must not see it by their number."""
+    sick = np.arange(18) % 4 > 0
+    person = np.repeat(np.arange(18), np.where(sick, 100, 75))  # more sick rows, as in the real set
+    shares, many = [], set()
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        week, final = making.draw_patients(person, sick[person].astype(int), 12, rng)
+        rows = np.bincount(person[making.thinned(person, True, rng)], minlength=18)
+        shares.append(metrics.auroc(sick.astype(int), rows / 200))
+        many.add(int(sick[[*week, *final]].sum()))
+        assert len({*week, *final}) == 12 and all(set(sick[half]) == {False, True} for half in (week, final))
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.03) and len(many) > 2
 
 
 # ---- a run that does not end well ----
