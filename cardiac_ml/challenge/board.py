@@ -29,8 +29,9 @@ class Entry(NamedTuple):
     file: str
     when: float           # seconds since 1970: the date of the file
     value: float          # of the main metric
+    chosen_by: float      # the same on the cases of the week: no file is chosen by the cases kept for the end
     second: dict          # further metrics: name -> value
-    small: np.ndarray     # what the main metric needs of the predictions, see ``shrunk``
+    small: np.ndarray     # what the main metric needs of the predictions, see ``judge``
     digest: str
 
 
@@ -94,29 +95,34 @@ def read_entry(path, name, truths, final):
     if task not in truths:
         raise DataError(f"for task {task}; this board ranks task {', '.join(map(str, sorted(truths)))}.")
     truth = truths[task]
-    given, rows = submission.read_submission(path, task, truth.ids).prediction, rows_of(truth, final)
-    digest = hashlib.blake2b(given.tobytes(), digest_size=16).hexdigest()
-    label, given, score = truth.label[rows], given[rows], metrics_of(task)
-    return task, Entry(submission.team_of(header), name, path.stat().st_mtime, score[MAIN[task]](label, given),
-                       {one: score[one](label, given) for one in SECOND[task] if one in score},
-                       shrunk(task, label, given), digest)
+    prediction = submission.read_submission(path, task, truth.ids).prediction
+    value, small, second = judge(truth, prediction, final)
+    chosen_by = judge(truth, prediction, False)[0] if final else value
+    return task, Entry(submission.team_of(header), name, path.stat().st_mtime, value, chosen_by, second, small,
+                       hashlib.blake2b(small, digest_size=16).hexdigest())
 
 
-def shrunk(task, label, given):
-    """What the main metric needs of predictions, small enough to keep for a hundred teams (tasks 3, 4: errors)."""
-    if task <= 2:
-        return given
-    error = np.abs(given - label)
-    return error if task == 3 else error.mean(axis=2)
+def judge(truth, prediction, final):
+    """(main metric, what it needs of the predictions, further metrics) on the cases that count."""
+    rows, (metric, label, _) = rows_of(truth, final), judged(truth, final)
+    given, known = prediction[rows], truth.label[rows]
+    small = given if truth.task <= 2 else shrunk(np.nan_to_num(np.abs(given - known)))  # NaN: a label that is left out
+    return metric(label, small), small, {name: metrics_of(truth.task)[name](known, given)
+                                         for name in SECOND[truth.task]}
+
+
+def shrunk(error):
+    """Errors of a map (cases, 75), or of traces by their mean: small enough to keep for a hundred teams."""
+    return np.ascontiguousarray(error if error.ndim == 2 else error.mean(axis=2))
 
 
 def judged(truth, final):
-    """(metric, truth, groups) that fit what ``shrunk`` leaves: errors are compared with zeros."""
+    """(metric, truth, groups) of the comparison of teams: in tasks 3 and 4 errors are compared with zeros."""
     rows = rows_of(truth, final)
     if truth.task <= 2:
         return metrics_of(truth.task)[MAIN[truth.task]], truth.label[rows], truth.group[rows]
-    known = np.isnan(truth.label[rows]) if truth.task == 3 else np.zeros((len(rows), 75), bool)
-    return metrics.mae_ms, np.where(known, np.nan, np.float32(0)), truth.group[rows]
+    unknown = np.isnan(truth.label[rows]) if truth.task == 3 else np.zeros((len(rows), 75), bool)
+    return metrics.mae_ms, np.where(unknown, np.nan, np.float32(0)), truth.group[rows]
 
 
 def rank(truth, final, entries, baselines, take):
@@ -124,7 +130,7 @@ def rank(truth, final, entries, baselines, take):
     task, sign = truth.task, 1 if MORE_IS_BETTER[truth.task] else -1
     teams = {}
     for entry in entries:  # in the order of their dates
-        if take == "last" or entry.team not in teams or sign * entry.value > sign * teams[entry.team].value:
+        if take == "last" or entry.team not in teams or sign * entry.chosen_by > sign * teams[entry.team].chosen_by:
             teams[entry.team] = entry
     chosen = sorted(teams.values(), key=lambda entry: (-sign * entry.value, entry.when, entry.file))
     metric, label, group = judged(truth, final)
@@ -149,10 +155,10 @@ def _places(chosen):
 
 
 def _notes(task, entry, twins):
-    notes = []
-    others = {team: True for teams in twins.values() if entry.team in teams for team in teams if team != entry.team}
-    if others:
-        notes.append(f"a file with the same predictions as {', '.join(others)}")
+    others = dict.fromkeys(team for teams in twins.values() if entry.team in teams for team in teams)
+    others.pop(entry.team, None)
+    more = f" and {len(others) - 3} more" * (len(others) > 3)
+    notes = [f"a file with the same predictions as {', '.join(list(others)[:3])}{more}"] * bool(others)
     if entry.value >= TOO_GOOD[task] if MORE_IS_BETTER[task] else entry.value <= TOO_GOOD[task]:
         notes.append("too good to be learnt")
     return notes

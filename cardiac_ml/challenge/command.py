@@ -20,7 +20,7 @@ def _add_submissions(commands):
         command.add_argument("file", type=Path, nargs=None if command is check else "?")
     for command in (template, check, score):
         command.add_argument("--challenge", type=Path, metavar="FOLDER", help="of a challenge; its public part is "
-                             "enough to check, scores need the private one (default: the test cases of the data at hand)")
+                             "enough to check, scores need the private one (default: the test cases at hand)")
         command.add_argument("--truth", type=Path, default=None, help="or one truth_task_N.npz")
     score.add_argument("--leaderboard", type=Path, metavar="SUBMISSIONS", help="rank all files below this folder")
     score.add_argument("--task", type=int, choices=(1, 2, 3, 4), help="rank only this task")
@@ -98,11 +98,18 @@ def _rank(options):
     baselines = options.challenge and options.challenge / "private" / "baselines"
     tables, refused = board.make(options.leaderboard, truths, options.final, options.take, options.daily_limit,
                                  baselines)
+    written = page.write(out, tables, refused, options.final, options.take)
     for task, table in tables.items():
-        print(f"{page.title_of(task)} ({scoring.part_of(options.final)})\n{page.as_text(table)}\n")
+        _show(f"{page.title_of(task)} ({scoring.part_of(options.final)})\n{page.as_text(table)}\n")
     for name, why in refused.items():
-        print(f"left out: {name}: {why}")
-    print(f"Written to {page.write(out, tables, refused, options.final, options.take)}")
+        _show(f"left out: {name}: {why}")
+    print(f"Written to {written}")
+
+
+def _show(text):
+    """Print what strangers wrote, with a ? for each letter that this terminal does not know."""
+    letters = sys.stdout.encoding or "utf-8"
+    print(text.encode(letters, "replace").decode(letters))
 
 
 def _add_challenge(commands):
@@ -131,7 +138,9 @@ def _make_challenge(options):
     import signal
 
     from cardiac_ml.challenge import making
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is removed
+    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
+        if signal.getsignal(number := getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that what was begun is removed
     public, private = making.make_challenge(
         options.out, options.seed, options.tasks, options.train_hearts, options.test_hearts, options.cases,
         options.deadline, not options.no_extra_hearts, options.workers)
@@ -141,3 +150,4 @@ def _make_challenge(options):
 def _export_bundle(options):
     from cardiac_ml.challenge import export
     print(*export.export(options.out, options.challenge, options.tasks, options.start, options.end), sep="\n")
+    print("The bundles and solution.csv hold the answers: they are for the host alone.")

@@ -46,9 +46,11 @@ def export(out, folder, tasks=None, start="2030-01-01 00:00:00", end="2030-01-08
     tasks = tasks or sorted(int(path.stem[-1]) for path in public.glob("test_task_*.npz"))
     if not tasks:
         raise DataError(f"{folder} is not the folder of a challenge: it has no public/test_task_N.npz.")
-    truths = [scoring.find_truth(folder, task) for task in tasks]
-    return [path for truth in truths
-            for path in (codabench(Path(out), public, truth, start, end), kaggle(Path(out), truth))]
+    truths, out = [scoring.find_truth(folder, task) for task in tasks], Path(out)
+    if not out.exists():  # like the private part: for nobody else, and never committed
+        out.mkdir(mode=0o700, parents=True)
+        (out / ".gitignore").write_text("*\n")
+    return [path for truth in truths for path in (codabench(out, public, truth, start, end), kaggle(out, truth))]
 
 
 # ---- Codabench ----

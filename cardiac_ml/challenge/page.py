@@ -5,12 +5,14 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from cardiac_ml.challenge.scoring import MAIN, MORE_IS_BETTER, part_of
+import numpy as np
+
+from cardiac_ml.challenge.board import SECOND
+from cardiac_ml.challenge.scoring import MAIN, MORE_IS_BETTER, metrics_of, part_of
 from cardiac_ml.challenge.submission import TASKS
 from cardiac_ml.files import atomic_write
 
-COLOURS = 6        # teams with a colour in the drawing of progress
-WIDE, HIGH = 1000, 230
+COLOURS = 6        # teams with a colour in the drawing of progress, and of letters
 HEADING = ("place", "team", "score", "90 % interval", "group", "files")
 
 
@@ -26,11 +28,18 @@ def write(out, tables, refused, final=False, take="best"):
 
 def lines(table):
     """The board as text cells, a heading first."""
-    second = list(table.rows[0].entry.second) if table.rows else []
-    body = [(row.place or "-", row.entry.team, f"{row.entry.value:.3f}", "{:.3f} .. {:.3f}".format(*row.interval),
-             row.group, str(row.files), *(f"{value:.3f}" for value in row.entry.second.values()), "; ".join(row.notes))
-            for row in table.rows]
-    return [(*HEADING[:2], MAIN[table.task], *HEADING[3:], *second, "note"), *body]
+    body = [(row.place or "-", row.entry.team, shown(row.entry.value), span(row.interval), row.group, str(row.files),
+             *map(shown, row.entry.second.values()), "; ".join(row.notes)) for row in table.rows]
+    return [(*HEADING[:2], MAIN[table.task], *HEADING[3:], *SECOND[table.task], "note"), *body]
+
+
+def shown(value):
+    return "-" if value != value else f"{value:.3f}"  # NaN: this metric has no value here
+
+
+def span(interval):
+    """An interval in words; of a single heart there is none."""
+    return " .. ".join(map(shown, interval))
 
 
 def title_of(task):
@@ -59,84 +68,91 @@ def as_html(tables, refused, final, take):
     left_out = "".join(f"<li><b>{escape(name)}</b>: {escape(why)}</li>" for name, why in refused.items())
     return page.substitute(
         title="The board", said=f"{time.strftime('%d %B %Y, %H:%M')} · {part_of(final)}",
-        take=f"Of the files of a team the {take} one counts.",
+        take=f"Of the files of a team the {take} one{' of the week' * (take == 'best')} counts.",
+        metrics=_meanings(tables),
         links="".join(f'<a href="#task{task}">Task {task}</a>' for task in tables)
         + '<a href="#meaning">What it means</a>' + '<a href="#refused">Left out</a>' * bool(refused),
         sections="".join(map(_section, tables.values())),
         refused=f'<section id="refused"><h2>Left out</h2><ul>{left_out}</ul></section>' if refused else "")
 
 
+def _count(number, what):
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _meanings(tables):
+    """What each metric of these boards is, by its own description."""
+    found = {name: metrics_of(task)[name].__doc__ for task in tables for name in (MAIN[task], *SECOND[task])}
+    found |= {name: "Share of this class that was found." for name in found if name.startswith("sensitivity")}
+    return "".join(f"<dt>{escape(name)}</dt><dd>{escape(said.splitlines()[0])}</dd>" for name, said in found.items())
+
+
 def _section(table):
     better = "higher" if MORE_IS_BETTER[table.task] else "lower"
     teams = sum(bool(row.place) for row in table.rows)
     head = (f'<section id="task{table.task}"><h2>{title_of(table.task)}</h2><p>Ranked by {MAIN[table.task]}, {better} '
-            f"is better. {teams} teams, {len(table.entries)} files; {table.cases} cases of {table.groups} "
-            f"{'patients' if table.task <= 2 else 'hearts'}.</p>")
+            f"is better. {_count(teams, 'team')}, {_count(len(table.entries), 'file')}; {table.cases} cases of "
+            f"{_count(table.groups, 'patient' if table.task <= 2 else 'heart')}.</p>")
     if not table.rows:
         return head + "<p>Nothing here yet.</p></section>"
-    second = "".join(f'<th class="number wide">{escape(name)}</th>' for name in table.rows[0].entry.second)
-    low, high = min(row.interval[0] for row in table.rows), max(row.interval[1] for row in table.rows)
-    seen, body = set(), []
-    for row in table.rows:
-        leads = bool(row.group) and row.group not in seen and bool(seen)
-        seen |= {row.group} - {""}
-        body.append(_row(row, leads, lambda value: 100 * (value - low) / ((high - low) or 1)))
+    second = "".join(f'<th class="number wide">{escape(name)}</th>' for name in SECOND[table.task])
+    across = _scale([end for row in table.rows for end in (row.entry.value, *row.interval) if end == end],  # not NaN
+                    MORE_IS_BETTER[table.task])[0]
+    body = "".join(_row(row, across) for row in table.rows)
     return (f'{head}<table><tr><th></th><th>Team</th><th class="number">{MAIN[table.task]}</th><th>90 % interval</th>'
             f'<th class="wide"></th>'
-            f'<th>Group</th>{second}<th class="number wide">Files</th></tr>{"".join(body)}</table>'
+            f'<th>Group</th>{second}<th class="number wide">Files</th></tr>{body}</table>'
             f"{_progress(table)}</section>")
 
 
-def _row(row, leads, across):
-    entry, (low, high) = row.entry, map(across, row.interval)
-    kind = " ".join(["baseline" if not row.place else f"place{row.place}", *["leader"] * leads])
+def _scale(values, more_is_better):
+    """(how far along an axis a value lies, 0 .. 100; the ends of the axis); who is far behind stands at its edge."""
+    sign = -1 if more_is_better else 1
+    best, middle, worst = np.quantile(np.multiply(sign, values), (0, 0.5, 1))
+    low, high = sorted((sign * best, sign * (min(worst, middle + 2 * (middle - best)) if middle > best else worst)))
+    return lambda value: min(max(100 * (value - low) / ((high - low) or 1), 0), 100), (low, high)
+
+
+def _row(row, across):
+    entry, said = row.entry, span(row.interval)
     notes = "".join(f'<span class="note">{escape(note)}</span>' for note in row.notes)
-    span = "{:.3f} – {:.3f}".format(*row.interval)
-    drawn = (f'<svg height="22" role="img" aria-label="{span}"><line class="bar" x1="{low:.1f}%" x2="{high:.1f}%" '
-             f'y1="11" y2="11"/><circle class="dot" cx="{across(entry.value):.1f}%" cy="11" r="5.5"/></svg>')
-    second = "".join(f'<td class="number wide">{value:.3f}</td>' for value in entry.second.values())
-    letter = f'<span class="letter">{row.group}</span>' if row.group else ""
-    return (f'<tr class="{kind}"><td class="place">{row.place}</td><td class="team">{escape(entry.team)}{notes}</td>'
-            f'<td class="number">{entry.value:.3f}</td><td class="range">{drawn}</td>'
-            f'<td class="number wide">{span}</td><td>{letter}</td>{second}'
+    bar = '<line class="bar" x1="{:.1f}%" x2="{:.1f}%" y1="11" y2="11"/>'.format(*map(across, row.interval))
+    drawn = (f'<svg height="22" role="img" aria-label="{said}">{bar if said != "- .. -" else ""}'
+             f'<circle class="dot" cx="{across(entry.value):.1f}%" cy="11" r="5.5"/></svg>')
+    second = "".join(f'<td class="number wide">{shown(value)}</td>' for value in entry.second.values())
+    colour = (ord(row.group[0]) - ord("A")) % COLOURS if row.group else 0
+    letter = f'<span class="letter" style="background:var(--c{colour})">{row.group}</span>' if row.group else ""
+    return (f'<tr class="{f"place{row.place}" if row.place else "baseline"}"><td class="place">{row.place}</td>'
+            f'<td class="team">{escape(entry.team)}{notes}</td>'
+            f'<td class="number">{shown(entry.value)}</td><td class="range">{drawn}</td>'
+            f'<td class="number wide">{said}</td><td>{letter}</td>{second}'
             f'<td class="number wide">{row.files if row.place else ""}</td></tr>')
 
 
 def _progress(table):
-    """The best score so far of each team, as steps; the best teams in colour."""
-    times = [entry.when for entry in table.entries]
-    if len(set(times)) < 2:
+    """The best score so far of each team, as steps, the best on top; the best teams in colour."""
+    first, last = (end([entry.when for entry in table.entries], default=0) for end in (min, max))
+    if first == last:
         return ""
-    sign = 1 if MORE_IS_BETTER[table.task] else -1
-    steps = {}
+    more = MORE_IS_BETTER[table.task]
+    better, steps = max if more else min, {}
     for entry in table.entries:  # in the order of their dates
         own = steps.setdefault(entry.team, [])
-        own.append((entry.when, max(entry.value, own[-1][1], key=lambda value: sign * value) if own else entry.value))
-    values = [value for own in steps.values() for _, value in own]
-    top, bottom = max(values, key=lambda value: sign * value), min(values, key=lambda value: sign * value)
-    first, last = min(times), max(times)
-
-    def place(when, value):
-        return (85 + (WIDE - 95) * (when - first) / (last - first),
-                15 + (HIGH - 45) * (top - value) / ((top - bottom) or 1))
-
+        own.append((entry.when, better(entry.value, own[-1][1]) if own else entry.value))
+    across, ends = _scale([value for own in steps.values() for _, value in own], more)
     ranked = [row.entry.team for row in table.rows if row.place]
-    drawn = [_steps(steps[team], place, last, ranked.index(team)) for team in reversed(ranked)]
-    marks = [f'<text x="77" y="{place(first, value)[1] + 4:.0f}" text-anchor="end">{value:.3g}</text>' for value in
-             {top, bottom}]
-    for x, anchor, when in ((85, "start", first), (WIDE - 10, "end", last)):
-        said = time.strftime("%d %b %H:%M", time.localtime(when))
-        marks.append(f'<text x="{x}" y="{HIGH - 6}" text-anchor="{anchor}">{said}</text>')
+    drawn = "".join(_steps([(1000 * (when - first) / (last - first), abs(100 * more - across(value)))
+                            for when, value in steps[team]], ranked.index(team)) for team in reversed(ranked))
+    labels = "".join(f"<span>{value:.3g}</span>" for value in (reversed(ends) if more else ends))
+    dates = "".join(f"<span>{time.strftime('%d %b %H:%M', time.localtime(when))}</span>" for when in (first, last))
     key = "".join(f'<span class="key"><i style="background:var(--c{number})"></i>{escape(team)}</span>'
                   for number, team in enumerate(ranked[:COLOURS]))
-    return (f'<h3>Progress: best so far</h3><svg class="progress" viewBox="0 0 {WIDE} {HIGH}" role="img" '
-            f'aria-label="progress of the teams"><line class="axis" x1="85" x2="{WIDE - 10}" y1="{HIGH - 25}" '
-            f'y2="{HIGH - 25}"/>{"".join(marks)}{"".join(drawn)}</svg><p>{key}</p>')
+    return (f'<h3>Progress: best so far</h3><div class="progress"><div>{labels}</div><svg viewBox="0 0 1000 100" '
+            f'preserveAspectRatio="none" role="img" aria-label="progress of the teams">{drawn}</svg></div>'
+            f'<p class="dates">{dates}</p><p>{key}</p>')
 
 
-def _steps(own, place, last, rank):
-    x, y = place(*own[0])
-    path = f"M{x:.1f} {y:.1f}" + "".join("H{:.1f}V{:.1f}".format(*place(*step)) for step in own[1:])
+def _steps(own, rank):
+    path = "M{:.1f} {:.1f}".format(*own[0]) + "".join(f"H{x:.1f}V{y:.1f}" for x, y in own[1:])
     style = f' top" style="stroke:var(--c{rank})' if rank < COLOURS else ""
-    end = place(last, own[-1][1])[0]
-    return f'<path class="path{style}" d="{path}H{end:.1f}"/>'
+    return f'<path class="path{style}" d="{path}H1000"/>'

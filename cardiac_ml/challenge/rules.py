@@ -7,6 +7,7 @@ INPUTS = {1: "heartbeats, (cases, 187), scaled to 0..1, 125 Hz", 2: "heartbeats,
 LEARN = {1: "`ecg_dataset/ptbdb_normal.csv`, `ptbdb_abnormal.csv`",
          2: "`ecg_dataset/mitbih_train.csv`, `mitbih_test.csv`",
          3: "`intracardiac_dataset/`", 4: "`intracardiac_dataset/`"}
+NAMES = {1: ("beats", "label"), 2: ("beats", "label"), 3: ("ecg_mv", "activation_ms"), 4: ("ecg_mv", "voltage_mv")}
 PAGE = """# The challenge
 
 Learn from {train} virtual hearts, predict {test} that nobody has seen. The data are simulated: no patient is in them.
@@ -21,6 +22,7 @@ Learn from {train} virtual hearts, predict {test} that nobody has seen. The data
 from cardiac_ml import challenge
 train, valid, test = challenge.load("public", task={first})    # two datasets with answers, and cases without
 print(train, valid, test, sep="\\n")
+# Yours: learn from train.{see} what train.{known} is, then predict it for test.{see}.
 challenge.submit(test, prediction, team="our name")    # writes submission_task_{first}.npz, once all is right with it
 ```
 
@@ -32,7 +34,8 @@ says what is wrong with a file.
 ## Rules
 
 * {deadline}
-* Half of the test hearts are on the board during the week, the other half decides at the end.
+* Half of the test hearts are on the board during the week, the other half decides at the end. There your best file of
+  the week counts.
 * {extra}
 * Labels that are NaN (a point that never activates) are left out of the score.
 * Whoever looks for the answers in the files instead of the ECGs is welcome to tell the mentors how.
@@ -45,7 +48,8 @@ def readme(tasks, train_hearts, test_hearts, deadline=None, extra_hearts=True):
             f"| {MAIN[task]}, {'higher' if MORE_IS_BETTER[task] else 'lower'} is better |"
             for task in sorted(set(tasks))]
     return PAGE.format(
-        train=train_hearts, test=test_hearts, tasks="\n".join(rows), first=max(tasks),
+        train=train_hearts, test=test_hearts, tasks="\n".join(rows), first=(first := 3 if 3 in tasks else max(tasks)),
+        see=NAMES[first][0], known=NAMES[first][1],
         deadline=f"Hand in until {deadline}." if deadline else "The mentors say until when.",
         extra="More virtual hearts of your own (`python -m cardiac_ml simulate`) are allowed to learn from."
         if extra_hearts else "Learn from these data only, not from further virtual hearts.")

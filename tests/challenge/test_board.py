@@ -1,4 +1,5 @@
 import html.parser
+import io
 import json
 import os
 import re
@@ -57,6 +58,34 @@ def test_a_part_for_the_week_and_a_part_for_the_end(tmp_path, truth):
     submission.write_submission(path, 3, kept.ids, given_in, team="a")
     week, end = (board.make(tmp_path, {3: kept}, final=final)[0][3] for final in (False, True))
     assert week.rows[0].entry.value < 3 and end.rows[0].entry.value > 90 and week.groups == end.groups == 3
+
+
+def test_points_that_never_activate_are_left_out(tmp_path, truth):
+    label = truth.label.copy()
+    label[::3, 5] = np.nan
+    submission.write_submission(tmp_path / "a.npz", 3, truth.ids, np.nan_to_num(label, nan=500) + 3, team="a")
+    [row] = board.make(tmp_path, {3: truth._replace(label=label)})[0][3].rows
+    assert (row.entry.value, *row.interval) == pytest.approx((3, 3, 3), abs=1e-4)
+
+
+def test_the_end_judges_the_file_that_was_best_in_the_week(tmp_path, truth):
+    """Who hands in often must not find the best for the end by chance."""
+    kept = truth._replace(final=np.arange(60) % 6 < 3)
+    for name, worse in (("good in the week.npz", kept.final), ("good at the end.npz", ~kept.final)):
+        given = kept.label + np.where(worse, 30, 3)[:, None]
+        submission.write_submission(tmp_path / name, 3, kept.ids, given, team="a")
+    [row] = board.make(tmp_path, {3: kept}, final=True)[0][3].rows
+    assert row.entry.file == "good in the week.npz" and row.entry.value == pytest.approx(30, abs=1e-3)
+
+
+def test_a_single_heart_has_no_interval_and_the_page_says_what_metrics_mean(tmp_path, truth):
+    hand_in(tmp_path, "a.npz", truth, 3.0)
+    one = truth._replace(final=np.arange(60) % 6 > 0)
+    tables, refused = board.make(tmp_path, {3: one})
+    html = page.as_html(tables, refused, False, "best")
+    assert "nan" not in html + page.as_text(tables[3]) + page.as_markdown(tables, refused)
+    assert "1 team, 1 file; 10 cases of 1 heart." in html
+    assert all(f"<dt>{name}</dt>" in html for name in (scoring.MAIN[3], *board.SECOND[3]))
 
 
 def test_same_files_ties_impossible_scores_and_limits_are_marked(tmp_path, truth):
@@ -166,7 +195,7 @@ def test_teams_that_are_equal_are_seldom_called_different(hearts, teams):
     assert wrong / worlds <= 0.06
 
 
-def test_commands_from_template_to_board(tmp_path, truth, capsys):
+def test_commands_from_template_to_board(tmp_path, truth, capsys, monkeypatch):
     folder, teams = tmp_path / "made", tmp_path / "teams"
     scoring.write_truth(folder / "private" / "truth_task_3.npz", truth)
     (folder / "public").mkdir()
@@ -180,6 +209,13 @@ def test_commands_from_template_to_board(tmp_path, truth, capsys):
     hand_in(teams, "best.npz", truth, 1.0)
     assert main(["score", "--leaderboard", str(teams), "--challenge", str(folder)]) == 0
     assert capsys.readouterr().out.count("best") == 1 and (folder / "board" / "board.html").exists()
+    hand_in(teams, "x.npz", truth, 2.0, team="\u5fc3")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(["score", "--leaderboard", str(teams), "--challenge", str(folder)]) == 0
+    monkeypatch.undo()
+    terminal.flush()
+    assert b" ? " in terminal.buffer.getvalue() and "\u5fc3" in (folder / "board" / "board.html").read_text("utf-8")
     known = ["--truth", str(folder / "private" / "truth_task_3.npz")]
     for wrong, words in ([*known, "--task", "4"], "not of task 4"), ([], "Say what to rank"), (
             [*known, "--out", str(teams / "x")], "among the submissions"):
@@ -252,3 +288,4 @@ def test_a_kaggle_folder_has_the_same_columns_and_a_usage(exported):
     assert list(solution) == [*sample, "Usage"] and sample.shape == (60, 76)
     assert (solution.Usage == np.where(truth.final, "Private", "Public")).all() and (solution.id == truth.ids).all()
     assert solution.iloc[:, 1:76].to_numpy() == pytest.approx(truth.label, abs=1e-3)
+    assert folder.parent.stat().st_mode & 0o777 == 0o700 and (folder.parent / ".gitignore").read_text() == "*\n"
