@@ -185,7 +185,7 @@ def intervals(_, worlds=1000, cases=10):
             found = metrics.bootstrap({"": metrics.mae_ms}, truth, rng.laplace(0, size), groups, seed=seed)[""]
             held += found.low <= 5 * np.exp(0.08) <= found.high
         wrong = {}
-        for teams in (2, 4, 12):
+        for teams in (2, 4):
             called, tried = 0, 2 * worlds // teams
             for _ in range(tried):
                 size = np.exp(rng.normal(1.6, 0.4, (hearts, 1)))

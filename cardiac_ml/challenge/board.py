@@ -78,6 +78,7 @@ def read_entries(folder, truths, final=False, daily_limit=None):
                 raise DataError(f"more than {daily_limit} files of this team for task {task} on {day[2]}.")
             entries[task].append(entry)
         except Exception as error:  # a bad file costs its own row, nothing else
+            name += f" ({len(refused)})" * (name in refused)  # two names that differ in what does not print
             refused[name] = submission.plain(str(error).removeprefix(f"{submission.plain(path.name)}: "), 400)
     return entries, refused
 

@@ -21,7 +21,6 @@ def _add_submissions(commands):
     for command in (template, check, score):
         command.add_argument("--challenge", type=Path, metavar="FOLDER", help="of a challenge; its public part is "
                              "enough to check, scores need the private one (default: the test cases at hand)")
-        command.add_argument("--truth", type=Path, default=None, help="or one truth_task_N.npz")
     score.add_argument("--leaderboard", type=Path, metavar="SUBMISSIONS", help="rank all files below this folder")
     score.add_argument("--task", type=int, choices=(1, 2, 3, 4), help="rank only this task")
     score.add_argument("--final", action="store_true", help="score the part that was kept for the end")
@@ -34,34 +33,22 @@ def _add_submissions(commands):
     score.set_defaults(run=_score)
 
 
-def _ids(options, task):
-    """The names of the test cases: of a truth file, of a challenge's public part, or of the data at hand."""
-    from cardiac_ml.challenge import cases
-    if options.truth is not None:
-        return _truth(options, task).ids
-    return cases.test_cases(task, folder=options.challenge).ids
-
-
 def _truth(options, task):
     from cardiac_ml.challenge import cases, scoring
-    if options.truth is not None:
-        truth = scoring.read_truth(options.truth)
-        if task not in (None, truth.task):
-            raise DataError(f"{options.truth} is the truth of task {truth.task}, not of task {task}.")
-        return truth
     return scoring.find_truth(options.challenge, task) if options.challenge else cases.truth_at_hand(task)
 
 
 def _template(options):
-    from cardiac_ml.challenge import submission
-    out = options.out or Path(f"submission_task_{options.task}.npz")
-    print(f"Written to {submission.write_template(out, options.task, _ids(options, options.task))}")
+    from cardiac_ml.challenge import cases, submission
+    out = options.out or f"submission_task_{options.task}.npz"
+    ids = cases.test_cases(options.task, folder=options.challenge).ids
+    print(f"Written to {submission.write_template(out, options.task, ids)}")
 
 
 def _check(options):
-    from cardiac_ml.challenge import submission
+    from cardiac_ml.challenge import cases, submission
     task = submission.read_header(options.file)["task"]
-    if wrong := submission.check(options.file, task, _ids(options, task)):
+    if wrong := submission.check(options.file, task, cases.test_cases(task, folder=options.challenge).ids):
         print("\n".join(wrong))
         return 1
     print(f"{options.file} is a valid submission for task {task}.")
@@ -88,13 +75,9 @@ def _rank(options):
     out = options.out or (options.challenge or Path(".")) / "board"
     if options.leaderboard.resolve() in [out.resolve(), *out.resolve().parents]:
         raise DataError(f"The board would go to {out}, among the submissions. Give another folder with --out.")
-    if options.challenge and options.truth is None and options.task is None:
-        truths = scoring.find_truths(options.challenge)
-    elif options.truth is None and options.task is None:
-        raise DataError("Say what to rank: --challenge FOLDER, --truth FILE, or --task N of the data at hand.")
-    else:
-        truth = _truth(options, options.task)
-        truths = {truth.task: truth}
+    if not options.challenge and options.task is None:
+        raise DataError("Say what to rank: --challenge FOLDER, or --task N of the data at hand.")
+    truths = {options.task: _truth(options, options.task)} if options.task else scoring.find_truths(options.challenge)
     baselines = options.challenge and options.challenge / "private" / "baselines"
     tables, refused = board.make(options.leaderboard, truths, options.final, options.take, options.daily_limit,
                                  baselines)

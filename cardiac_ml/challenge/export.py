@@ -50,26 +50,27 @@ def export(out, folder, tasks=None, start="2030-01-01 00:00:00", end="2030-01-08
     if not out.exists():  # like the private part: for nobody else, and never committed
         out.mkdir(mode=0o700, parents=True)
         (out / ".gitignore").write_text("*\n")
-    return [path for truth in truths for path in (codabench(out, public, truth, start, end), kaggle(out, truth))]
+    return [path for truth in truths for path in (codabench(out, Path(folder), truth.task, start, end),
+                                                  kaggle(out, truth))]
 
 
 # ---- Codabench ----
 
-def codabench(out, public, truth, start, end):
+def codabench(out, folder, task, start, end):
     """The bundle of one task: competition, pages, scoring program, truth, and the public folder to download."""
-    path = out / f"codabench_task_{truth.task}.zip"
+    path, public, truth = out / f"codabench_task_{task}.zip", folder / "public", f"truth_task_{task}.npz"
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bundle:
-        bundle.writestr("competition.yaml", json.dumps(competition(truth.task, start, end), indent=1))  # JSON is YAML
+        bundle.writestr("competition.yaml", json.dumps(competition(task, start, end), indent=1))  # JSON is YAML
         bundle.writestr("logo.png", _logo())
         bundle.writestr("overview.md", (public / "README.md").read_text(encoding="utf-8"))
         bundle.writestr("terms.md", "Simulated data, no patients. Teaching software, not a medical device.\n")
         _nested(bundle, "scoring_program.zip", {"metadata.yaml": f"command: {COMMAND}\n", "scoring.py": PROGRAM,
                                                 **_scorer()})
         for phase, kept in (("week", False), ("final", True)):
-            _nested(bundle, f"reference_{phase}.zip", {f"truth_task_{truth.task}.npz": _truth_bytes(truth),
+            _nested(bundle, f"reference_{phase}.zip", {truth: folder / "private" / truth,
                                                        "part.json": json.dumps({"final": kept})})
-        wanted = ("intracardiac_dataset" if truth.task > 2 else "ecg_dataset", f"test_task_{truth.task}.npz",
-                  f"template_task_{truth.task}.npz", "README.md")
+        wanted = ("intracardiac_dataset" if task > 2 else "ecg_dataset", f"test_task_{task}.npz",
+                  f"template_task_{task}.npz", "README.md")
         _nested(bundle, "public_data.zip", {str(path.relative_to(public)): path for path in sorted(public.rglob("*"))
                                             if path.is_file() and path.relative_to(public).parts[0] in wanted})
     return path
@@ -108,12 +109,6 @@ def _nested(bundle, name, contents):
     with bundle.open(name, "w", force_zip64=True) as stream, zipfile.ZipFile(stream, "w", deflated) as inner:
         for member, content in contents.items():
             inner.write(content, member) if isinstance(content, Path) else inner.writestr(member, content)
-
-
-def _truth_bytes(truth):
-    file = io.BytesIO()
-    np.savez_compressed(file, **truth._asdict())
-    return file.getvalue()
 
 
 def _logo():

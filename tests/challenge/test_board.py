@@ -109,7 +109,7 @@ def test_what_cannot_be_ranked_costs_its_own_row(tmp_path, truth):
     (tmp_path / "broken.npz").write_bytes(b"PK")
     (tmp_path / "report.pdf").write_bytes(b"x")
     (tmp_path / ".DS_Store").write_bytes(b"x")
-    (tmp_path / os.fsdecode(b"bad\xff\n.npz")).write_bytes(b"x")
+    [(tmp_path / os.fsdecode(b"bad%c\n.npz" % byte)).write_bytes(b"x") for byte in (0xff, 0xfe)]
     (tmp_path / "link.npz").symlink_to(tmp_path / "good.npz")
     submission.write_template(tmp_path / "one.csv", 1, ["a", "b"])
     submission.write_template(tmp_path / "few.npz", 3, truth.ids[1:])
@@ -122,7 +122,7 @@ def test_what_cannot_be_ranked_costs_its_own_row(tmp_path, truth):
                         "link.npz": "not a submission", "one.csv": "ranks task 3",
                         "few.npz": "1 ids are missing"}.items():
         assert words in refused[name] and not refused[name].startswith(name)
-    assert len(refused) == 6
+    assert len(refused) == 7
     page.write(tmp_path / "out", tables, refused)
     with pytest.raises(DataError, match="is not a folder"):
         board.make(tmp_path / "absent", {3: truth})
@@ -216,8 +216,8 @@ def test_commands_from_template_to_board(tmp_path, truth, capsys, monkeypatch):
     monkeypatch.undo()
     terminal.flush()
     assert b" ? " in terminal.buffer.getvalue() and "\u5fc3" in (folder / "board" / "board.html").read_text("utf-8")
-    known = ["--truth", str(folder / "private" / "truth_task_3.npz")]
-    for wrong, words in ([*known, "--task", "4"], "not of task 4"), ([], "Say what to rank"), (
+    known = ["--challenge", str(folder)]
+    for wrong, words in ([*known, "--task", "4"], "for task 4; the challenge"), ([], "Say what to rank"), (
             [*known, "--out", str(teams / "x")], "among the submissions"):
         assert main(["score", "--leaderboard", str(teams), *wrong]) == 1 and words in capsys.readouterr().err
     assert main(["check", str(submission.write_template(tmp_path / "t.npz", 3, truth.ids[1:])), *public]) == 1

@@ -1,6 +1,8 @@
 import os
 import re
 import shutil
+import signal
+import time
 import zipfile
 
 import numpy as np
@@ -8,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cardiac_ml import challenge, intracardiac, metrics
+from cardiac_ml.__main__ import main
 from cardiac_ml.challenge import baselines, cases, making, scoring, submission
 from cardiac_ml.files import DataError
 from cardiac_ml.virtual import dataset, patient
@@ -221,6 +224,20 @@ def test_a_killed_run_leaves_nothing_and_old_remains_are_swept(tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         making.make_challenge(tmp_path / "new")
     assert list(tmp_path.iterdir()) == [young]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_ends_in_order_when_it_is_killed_or_its_terminal_closed(tmp_path, monkeypatch, number):
+    def heartbeats(**_):
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+    monkeypatch.setattr(making.beats, "simulate_heartbeats", heartbeats)
+    before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        assert pytest.raises(SystemExit, main, ["make-challenge", str(tmp_path / "new")]).value.code == 128 + number
+    finally:
+        [signal.signal(one, handler) for one, handler in before.items()]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
