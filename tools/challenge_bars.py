@@ -186,7 +186,7 @@ def intervals(_, worlds=1000, cases=10):
             held += found.low <= 5 * np.exp(0.08) <= found.high
         wrong = {}
         for teams in (2, 4):
-            called, tried = 0, 2 * worlds // teams
+            called, tried = 0, 8 * worlds // teams ** 2
             for _ in range(tried):
                 size = np.exp(rng.normal(1.6, 0.4, (hearts, 1)))
                 given = list(size * np.exp(rng.normal(0, 0.2, (teams, hearts, 1))))

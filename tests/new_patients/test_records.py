@@ -81,6 +81,7 @@ def test_interval_features_are_zero_for_a_regular_beat_and_for_an_unknown_one():
     assert features[2] == pytest.approx(np.log([0.5, 1, 0.5, 0.5, 1, 1]), abs=1e-6)
     few = interval_features(table[["patient", "rr_before_ms", "rr_after_ms"]].iloc[1:3])  # of virtual beats
     assert few[:, 0] == pytest.approx(np.log([800 / 600, 400 / 600]), abs=1e-6)
+    assert not interval_features(table[["patient"]]).any() and interval_features(table[["patient"]]).shape == (5, 6)
 
 
 # Records
