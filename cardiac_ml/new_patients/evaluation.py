@@ -4,11 +4,14 @@ Without test records it is a cross-validation over the whole records of the fold
 and scores the test records. Either way the models are also tried on records in other rhythms (``retimed_records``),
 made of the patients whom they were not trained on.
 """
+import contextlib
+import io
 import sys
 import time
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 
 from cardiac_ml import metrics
 from cardiac_ml.files import DataError, atomic_write
@@ -39,23 +42,21 @@ def report(folder, test_folder=None, seeds: int = 3) -> str:
     names = patients.training_names(folder)
     others = [] if test_folder is None else patients.test_names(test_folder, names)
     ds = patients.load_patients(folder, names)
-    train = test = patients.beat_table(ds)
-    synthetic = [patients.synthetic_table(ds, seed) for seed in range(seeds)]
-    if others:
-        ds = patients.load_patients(test_folder, others)
-        test = patients.beat_table(ds)
-    scored = test.label < len(CLASSES)
-    if not scored.any():
-        raise DataError(f"{ds.source} has no beat of the classes {', '.join(CLASSES)}: there is nothing to score.")
-    stress = patients.beat_table(retimed_records(ds, STRESS_SEED))
-    found = {}
+    tested = patients.load_patients(test_folder, others) if others else ds
+    if not (tested.label < len(CLASSES)).any():
+        raise DataError(f"{tested.source} has no beat of the classes {', '.join(CLASSES)}: there is nothing to score.")
+    train, stress, *synthetic = Parallel(n_jobs=-1)(
+        [delayed(patients.beat_table)(ds), delayed(stress_table)(tested),
+         *(delayed(patients.synthetic_table)(ds, seed) for seed in range(seeds))])
+    test = patients.beat_table(tested) if others else train
+    scored, found = test.label < len(CLASSES), {}
+    folds = [[np.unique(test.patient)] if others else patients.folds_of_patients(ds, seed) for seed in range(seeds)]
     for title, runs, fit, predict in ((NETWORK, 1, fit_network, predict_network),
                                       (TREES, seeds, patients.fit_trees, patients.predict_trees)):
-        start, answers = time.perf_counter(), []
-        for seed in range(runs):
-            folds = [np.unique(test.patient)] if others else patients.folds_of_patients(ds, seed)
-            answers.append(held_out_answers(fit, predict, train, synthetic[seed], (test, stress), folds, seed))
-            score = metrics.macro_f1(test.label[scored], answers[-1][0][scored])
+        start = time.perf_counter()
+        answers = held_out_answers(fit, predict, train, synthetic[:runs], (test, stress), folds[:runs])
+        for seed, (whole, _) in enumerate(answers):
+            score = metrics.macro_f1(test.label[scored], whole[scored])
             print(f"{title}, seed {seed}: macro-F1 {score:.3f}", file=sys.stderr, flush=True)
         found[title] = [[whole[scored] for whole, _ in answers],
                         [made for _, made in answers], (time.perf_counter() - start) / runs]
@@ -64,15 +65,28 @@ def report(folder, test_folder=None, seeds: int = 3) -> str:
     return as_markdown(how, test.rows(scored), stress, found)
 
 
-def held_out_answers(fit, predict, train, synthetic, tables, folds, seed) -> list[np.ndarray]:
-    """Probabilities (rows, 4) for each of the tables, its patients by a model that has not seen them."""
-    answers = [np.zeros((len(table.label), len(CLASSES))) for table in tables]
-    for held_out in folds:
-        model = fit(train.rows(~np.isin(train.patient, held_out)), synthetic, seed)
-        for table, answer in zip(tables, answers):
-            rows = np.isin(table.patient, held_out)
-            answer[rows] = predict(model, table.rows(rows))
+def stress_table(ds):
+    return patients.beat_table(retimed_records(ds, STRESS_SEED))
+
+
+def held_out_answers(fit, predict, train, synthetic, tables, folds) -> list[list[np.ndarray]]:
+    """For each seed, probabilities (rows, 4) for each of the tables, its patients by a model that has not seen them.
+
+    ``synthetic`` and ``folds`` have one entry for each seed. Folds are learned side by side, on all processors.
+    """
+    answers = [[np.zeros((len(table.label), len(CLASSES))) for table in tables] for _ in folds]
+    places = [(seed, held_out) for seed, patients_of in enumerate(folds) for held_out in patients_of]
+    jobs = (delayed(_fold)(fit, predict, train, synthetic[seed], tables, held_out, seed) for seed, held_out in places)
+    for (seed, held_out), parts in zip(places, Parallel(n_jobs=-1)(jobs)):
+        for table, answer, part in zip(tables, answers[seed], parts):
+            answer[np.isin(table.patient, held_out)] = part
     return answers
+
+
+def _fold(fit, predict, train, synthetic, tables, held_out, seed):
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars of folds side by side
+        model = fit(train.rows(~np.isin(train.patient, held_out)), synthetic, seed)
+    return [predict(model, table.rows(np.isin(table.patient, held_out))) for table in tables]
 
 
 # ---- the report as text ----

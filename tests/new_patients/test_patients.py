@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,6 +41,13 @@ def few_trees(monkeypatch):
     for settings in (patients.CLASS_TREES, patients.TIMING_TREES):
         monkeypatch.setitem(settings, "max_iter", 4)
         monkeypatch.setitem(settings, "max_bins", 16)
+
+
+@pytest.fixture
+def one_process():
+    """Jobs in this process, where a test has changed what they call."""
+    with joblib.parallel_config(backend="sequential"):
+        yield
 
 
 def copied(folder, to, *names):
@@ -281,18 +289,18 @@ def test_folds_hold_out_every_patient_once_and_a_person_whole():
     assert {201, 202} in folds, "two records of one man"
 
 
-def test_every_beat_is_answered_by_a_model_of_other_patients(beats):
+def test_every_beat_is_answered_by_a_model_of_other_patients(beats, one_process):
     table = patients.beat_table(beats)
 
     def predict(trained_on, held_out):
         assert set(held_out.patient) <= {101, 106, 108} - trained_on
         return np.tile([0.0, 0, 0, 1], (len(held_out.label), 1))
-    folds = patients.folds_of_patients(beats)
-    assert sorted(np.concatenate(folds)) == [101, 106, 108]
-    answers = evaluation.held_out_answers(lambda train, synthetic, seed: set(train.patient), predict, table, None,
-                                          (table, table.rows(slice(50))), folds, 0)
-    assert [answer.shape for answer in answers] == [(len(beats), 4), (50, 4)]
-    assert all((answer[:, 3] == 1).all() for answer in answers)
+    folds = [patients.folds_of_patients(beats, seed) for seed in range(2)]
+    assert all(sorted(np.concatenate(parts)) == [101, 106, 108] for parts in folds)
+    found = evaluation.held_out_answers(lambda train, synthetic, seed: set(train.patient), predict, table, [None] * 2,
+                                        (table, table.rows(slice(50))), folds)
+    assert [[answer.shape for answer in answers] for answers in found] == [[(len(beats), 4), (50, 4)]] * 2
+    assert all((answer[:, 3] == 1).all() for answers in found for answer in answers)
 
 
 # The network
@@ -341,7 +349,7 @@ def test_intervals_of_a_class_are_over_patients():
     assert evaluation.f1_of(1)(truth, answer) == pytest.approx(found[1])
 
 
-def test_the_command_cross_validates_and_tests(folder, tmp_path, capsys, few_trees, monkeypatch):
+def test_the_command_cross_validates_and_tests(folder, tmp_path, capsys, few_trees, one_process, monkeypatch):
     monkeypatch.setattr(evaluation, "fit_network", lambda train, synthetic, seed: None)
     monkeypatch.setattr(evaluation, "predict_network", lambda model, table: np.eye(4)[np.zeros(len(table.label), int)])
     call = ["--task", "2", "--split", "patients", "--seeds", "1", "--records", str(folder)]
