@@ -2,8 +2,8 @@
 
     python -m tools.results --task 2 --split patients --records FOLDER [--test-records FOLDER]
 
-Each beat is compared with its own patient's other beats (``beat_features``). Boosted trees tell the classes; others,
-that see time and P wave only, tell early beats from normal ones. What the training patients lack is made of their own
+Each beat is compared with its own patient's other beats (``beat_features``). Trees tell the classes; others, that
+see time and P wave only, tell early beats from normal ones. What the training patients lack is made of their own
 beats (``synthetic``). No label of a patient who is tested is used, but their unlabelled record as a whole is, and where
 the R peaks are is taken from the annotations, as in the literature.
 """
@@ -20,24 +20,25 @@ from cardiac_ml.files import DataError
 from cardiac_ml.heartbeats import DS1, DS2, MITBIH_CLASSES, PACED
 from cardiac_ml.new_patients.features import AFTER_MS, BEFORE_MS, TIMING, beat_features, three_beats
 from cardiac_ml.new_patients.records import RecordBeats, find_records, load_records
-from cardiac_ml.new_patients.synthetic import (EARLY, FUSION, NORMAL, VENTRICULAR, retimed_records,
-                                               synthetic_fusions)
+from cardiac_ml.new_patients.synthetic import (EARLY, FUSION, NORMAL, VENTRICULAR, noisy_records,
+                                               retimed_records, synthetic_fusions)
 
 CLASSES = MITBIH_CLASSES[:4]  # class Q, paced or unclassifiable, is neither learned nor scored
 FOLDS = 7
 SAME_PERSON = {202: 201}  # two records of one man; the usual split has one on each side
-MOST = 300  # beats of one class of one record to learn from: more of the same teach little
-CLASS_TREES = dict(max_iter=100, learning_rate=0.08, max_leaf_nodes=8, min_samples_leaf=30, l2_regularization=5.0,
-                   max_features=0.25)
-TIMING_TREES = dict(max_iter=80, learning_rate=0.08, max_leaf_nodes=6, min_samples_leaf=40, l2_regularization=5.0,
-                    max_features=0.3)
+MOST, MOST_MADE = 150, 40  # beats of one class of one record to learn from: more of the same teach little
+BOOSTED = dict(learning_rate=0.15, l2_regularization=5.0, max_features=0.3, max_bins=64, early_stopping=False)
+CLASS_TREES = dict(max_iter=45, max_leaf_nodes=8, min_samples_leaf=25)
+TIMING_TREES = dict(max_iter=40, max_leaf_nodes=6, min_samples_leaf=40)
+CLASS_FOREST = dict(n_estimators=60, min_samples_leaf=3, max_features=0.3)
+TIMING_FOREST = dict(n_estimators=30, min_samples_leaf=10, max_features=0.3)
 FUSION_ODDS = 0.5  # far more fusion beats are learned from than there are, so fewer are believed
 FUSION_BURDEN = 0.1  # share of ventricular beats in a record from which on fusion beats are believed in full
 
 
 class BeatTable(NamedTuple):
     """Features of all beats of some records: those of class Q are in it, for the record's sake, but never scored."""
-    features: np.ndarray  # (rows, features) float32, NaN where unknown
+    features: np.ndarray  # (rows, features) float32, 0 where unknown
     timing: np.ndarray  # (rows, fewer features): those of them that time and P wave give
     label: np.ndarray  # (rows,) position in MITBIH_CLASSES
     patient: np.ndarray  # (rows,)
@@ -98,56 +99,60 @@ def load_patients(folder: str | Path, names: Sequence[str]) -> RecordBeats:
 
 
 def beat_table(ds: RecordBeats) -> BeatTable:
-    features = beat_features(ds)
+    features = beat_features(ds).fillna(0)
     timing = features[[name for name in features if name.startswith(TIMING)]]
     return BeatTable(features.to_numpy(), timing.to_numpy(), ds.label, ds.table["patient"].to_numpy(),
                      ds.table["record"].to_numpy().astype(str), three_beats(ds))
 
 
 def synthetic_table(ds: RecordBeats, seed: int = 0) -> BeatTable:
-    """What the patients of ``ds`` lack, made of their own beats: fusion beats, and records in other rhythms.
+    """What the patients of ``ds`` lack, made of their own beats: fusion beats, noise, records in other rhythms.
 
     This uses labels: only for patients to learn from.
     """
-    fusions, made = synthetic_fusions(ds, seed)
-    return joined_tables(beat_table(fusions).rows(made), beat_table(retimed_records(ds, seed)))
+    fusions, _ = synthetic_fusions(ds, seed)
+    tables = [beat_table(made) for made in (noisy_records(fusions, seed), retimed_records(ds, seed))]
+    return joined_tables(*(table.rows(thinned(table.label, table.record, MOST_MADE, seed)) for table in tables))
 
 
 # ---- learning ----
 
 class Trees(NamedTuple):
-    """Two boosted models of scikit-learn."""
+    """Two models of scikit-learn, each the mean of boosted trees and of a forest, which err in other places."""
     classes: object  # the four classes, by all features
     timing: object  # N or S, by time and P wave alone
 
 
 def fit_trees(train: BeatTable, synthetic: BeatTable, seed: int = 0) -> Trees:
-    """Boosted trees; synthetic beats of patients who are not in ``train`` are left out.
+    """Trees; synthetic beats of patients who are not in ``train`` are left out.
 
     Time is learned apart from shape: with few patients, trees learn what their S beats look like, not that they come
-    early. The fusion beats teach the first, the retimed records the second.
+    early. Fusion beats and noise teach the first, the retimed records the second.
     """
     synthetic = synthetic.rows(np.isin(synthetic.patient, train.patient))
+    noisy = np.isin(synthetic.record, train.record)  # retimed records have names of their own
+    noisy, retimed = synthetic.rows(noisy), synthetic.rows(~noisy)
     train = train.rows(thinned(train.label, train.record, seed=seed))
-    everything = joined_tables(train, synthetic.rows(synthetic.label == FUSION))
+    everything = joined_tables(train, noisy)
     if len(np.unique(everything.label)) < 2:
         found = ", ".join(CLASSES[c] for c in np.unique(everything.label)) or "none"
         raise DataError(f"The training records have beats of too few of the classes N, S, V, F: {found}. Add records.")
-    own, made = (table.rows(table.label <= EARLY) for table in (train, synthetic))
+    own = train.rows(train.label <= EARLY)
     weight = np.concatenate([row_weights(table.label, table.record) / max(len(table.label), 1)
-                             for table in (own, made)])  # real and synthetic beats count the same
-    timing = joined_tables(own, made)
-    classes = _boosted(everything.features, everything.label, row_weights(everything.label, everything.record),
-                       CLASS_TREES, seed)
-    return Trees(classes, _boosted(timing.timing, timing.label, weight * len(timing.label) / 2, TIMING_TREES, seed))
+                             for table in (own, retimed)])  # real and retimed beats count the same
+    timing = joined_tables(own, retimed)
+    return Trees(_trees(CLASS_TREES, CLASS_FOREST, seed).fit(
+                     everything.features, everything.label,
+                     sample_weight=row_weights(everything.label, everything.record)),
+                 _trees(TIMING_TREES, TIMING_FOREST, seed).fit(
+                     timing.timing, timing.label, sample_weight=weight * len(timing.label) / 2))
 
 
-def _boosted(features, label, weight, settings, seed):
-    from sklearn.ensemble import HistGradientBoostingClassifier
+def _trees(boosted, forest, seed):
+    from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, VotingClassifier
 
-    features = np.where(np.isnan(features).all(axis=0), 0, features)  # trees refuse a column of nothing
-    return HistGradientBoostingClassifier(**settings, early_stopping=False, random_state=seed).fit(
-        features, label, weight)
+    return VotingClassifier([("boosted", HistGradientBoostingClassifier(**BOOSTED, **boosted, random_state=seed)),
+                             ("forest", ExtraTreesClassifier(**forest, random_state=seed))], voting="soft")
 
 
 def thinned(label: np.ndarray, record: np.ndarray, most: int = MOST, seed: int = 0) -> np.ndarray:

@@ -20,7 +20,7 @@ from cardiac_ml.new_patients.classifier import CLASSES, EARLY
 from cardiac_ml.new_patients.network import fit_network, predict_network
 from cardiac_ml.new_patients.synthetic import RHYTHMS, retimed_records
 
-NETWORK, TREES = "1-D network, three beats and their times", "boosted trees, time apart from shape"
+NETWORK, TREES = "1-D network, three beats and their times", "trees, time apart from shape"
 STRESS_SEED = 1000  # of the records that the models are tried on: those to learn from have the seeds 0, 1, 2
 
 

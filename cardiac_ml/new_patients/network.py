@@ -7,7 +7,7 @@ from cardiac_ml import training
 from cardiac_ml.new_patients.classifier import CLASSES, BeatTable, fewer_fusions, joined_tables, row_weights, thinned
 from cardiac_ml.new_patients.features import SAMPLES
 
-MOST = 50  # beats of one class of one record to learn from
+MOST = 25  # beats of one class of one record to learn from
 
 
 class ThreeBeatNet(nn.Module):
@@ -30,7 +30,7 @@ class ThreeBeatNet(nn.Module):
         return self.head(torch.cat([self.body(beats), self.clock(times)], dim=1))
 
 
-def fit_network(train: BeatTable, synthetic: BeatTable, seed: int = 0, epochs: int = 6) -> ThreeBeatNet:
+def fit_network(train: BeatTable, synthetic: BeatTable, seed: int = 0, epochs: int = 5) -> ThreeBeatNet:
     """Learns from the real and the synthetic beats of the patients of ``train``, weighted as for the trees."""
     table = joined_tables(train, synthetic.rows(np.isin(synthetic.patient, train.patient)))
     table = table.rows(thinned(table.label, table.record, MOST, seed))
@@ -41,7 +41,7 @@ def fit_network(train: BeatTable, synthetic: BeatTable, seed: int = 0, epochs: i
 
 
 def inputs_of(table: BeatTable) -> np.ndarray:
-    return np.concatenate([table.beats, np.nan_to_num(table.timing)], axis=1, dtype=np.float32)
+    return np.concatenate([table.beats, table.timing], axis=1, dtype=np.float32)
 
 
 def predict_network(model: ThreeBeatNet, table: BeatTable) -> np.ndarray:

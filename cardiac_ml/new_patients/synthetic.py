@@ -1,6 +1,7 @@
 """Beats that the training patients lack, made of their own beats: for learning, and as a stress test of its own.
 
 ``synthetic_fusions`` adds up a normal and a ventricular beat: nearly all real fusion beats are of one record.
+``noisy_records`` adds bursts of noise, in which a normal beat looks like no other: few records have many of those.
 ``retimed_records`` puts normal beats of one patient at new times: most of them atrial premature, as in MIT-BIH record
 232, bigeminy, runs, single early beats; and irregular but normal: atrial fibrillation and flutter, breathing, pauses.
 """
@@ -16,6 +17,7 @@ NORMAL, EARLY, VENTRICULAR, FUSION = range(4)  # positions in MITBIH_CLASSES
 FUSIONS = 60  # fusion beats of a patient, in at most every 25th beat, so that the record stays what it was
 EARLY_RHYTHMS = ("mostly early", "bigeminy", "runs", "single")
 RHYTHMS = EARLY_RHYTHMS + ("fibrillation", "flutter", "sinus arrhythmia", "pauses")
+NOISE = 0.5  # of the most that is added, in units of the record's height
 FLUTTER_MS = 220.0  # between two flutter waves, of which the ventricles follow every second to fifth
 
 
@@ -51,6 +53,24 @@ def mixed(normal_mv: np.ndarray, ventricular_mv: np.ndarray, time_ms: np.ndarray
     moved = np.take_along_axis(ventricular_mv, np.broadcast_to(columns, normal_mv.shape), axis=2)
     level, other_level = (np.median(x, axis=2, keepdims=True) for x in (normal_mv, moved))
     return (level + (normal_mv - level) * (1 - share) + (moved - other_level) * share).astype(np.float32)
+
+
+# ---- noise ----
+
+def noisy_records(ds: RecordBeats, seed: int = 0) -> RecordBeats:
+    """The same records with bursts of noise: loose electrodes (a random walk) and muscles, in each channel apart."""
+    window_mv = ds.window_mv.copy()
+    for number, rows in enumerate(ds.table.groupby("record", sort=False).indices.values()):
+        rng = np.random.default_rng([seed, number])
+        for channel in range(window_mv.shape[1]):
+            signal = window_mv[rows, channel]
+            height = rng.uniform(0.05, NOISE) * np.median(np.ptp(signal, axis=1))
+            muscle, loose = rng.standard_normal((2, *signal.shape), np.float32)
+            loose = np.cumsum(loose, axis=1) / 10
+            knots = rng.random(len(rows) // 40 + 2) ** 2  # how noisy, every 40 beats
+            burst = np.interp(np.arange(len(rows)) / 40, np.arange(len(knots)), knots).astype(np.float32)[:, None]
+            window_mv[rows, channel] += np.float32(height) * burst * (loose + 0.5 * muscle)
+    return replace(ds, window_mv=window_mv)
 
 
 # ---- records in another rhythm ----

@@ -14,7 +14,8 @@ from cardiac_ml.new_patients.features import (TIMING, beat_features, interval_gr
                                               regular_beats, rhythm, three_beats)
 from cardiac_ml.new_patients.network import fit_network, predict_network
 from cardiac_ml.new_patients.records import load_records
-from cardiac_ml.new_patients.synthetic import RHYTHMS, mixed, retimed_records, rhythm_of, synthetic_fusions
+from cardiac_ml.new_patients.synthetic import (NOISE, RHYTHMS, mixed, noisy_records, retimed_records, rhythm_of,
+                                               synthetic_fusions)
 from tools.results import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # wfdb's use of pandas
@@ -38,9 +39,11 @@ def beats(folder):
 
 @pytest.fixture
 def few_trees(monkeypatch):
-    for settings in (patients.CLASS_TREES, patients.TIMING_TREES):
-        monkeypatch.setitem(settings, "max_iter", 4)
-        monkeypatch.setitem(settings, "max_bins", 16)
+    monkeypatch.setitem(patients.BOOSTED, "max_bins", 16)
+    for boosted in (patients.CLASS_TREES, patients.TIMING_TREES):
+        monkeypatch.setitem(boosted, "max_iter", 4)
+    for forest in (patients.CLASS_FOREST, patients.TIMING_FOREST):
+        monkeypatch.setitem(forest, "n_estimators", 4)
 
 
 @pytest.fixture
@@ -161,6 +164,14 @@ def test_synthetic_fusion_beats_lie_between_the_two(beats):
 
 def test_no_fusion_beats_without_ventricular_ones(beats):
     assert len(synthetic_fusions(beats[beats.label != patients.VENTRICULAR])[1]) == 0
+
+
+def test_noise_comes_in_bursts_of_every_channel(beats):
+    made = noisy_records(beats, seed=2)
+    assert np.array_equal(made.window_mv, noisy_records(beats, seed=2).window_mv) and made.label is beats.label
+    for rows in beats.table.groupby("record").indices.values():
+        noise = (made.window_mv - beats.window_mv)[rows].std(axis=2) / np.ptp(beats.window_mv[rows], axis=2)
+        assert (noise.max(axis=0) > 3 * noise.min(axis=0)).all() and 0 < noise.min() and noise.max() < 4 * NOISE
 
 
 def test_synthetic_beats_of_test_patients_are_not_learned_from(beats, few_trees, monkeypatch):
