@@ -2,10 +2,9 @@
 
     python -m tools.results --task 2 --split patients --records FOLDER [--test-records FOLDER]
 
-Each beat is compared with its own patient's other beats (``beat_features``). Trees tell the classes; others, that
-see time and P wave only, tell early beats from normal ones. What the training patients lack is made of their own
-beats (``synthetic``). No label of a patient who is tested is used, but their unlabelled record as a whole is, and where
-the R peaks are is taken from the annotations, as in the literature.
+Each beat is compared with its own patient's other beats (``beat_features``). Trees tell the classes; others, by time
+and P wave only, tell early beats from normal ones. What the training patients lack is made of their own beats
+(``synthetic``). Of a tested patient no label is used, but the whole unlabelled record is, and the annotated R peaks.
 """
 import warnings
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ class BeatTable(NamedTuple):
     label: np.ndarray  # (rows,) position in MITBIH_CLASSES
     patient: np.ndarray  # (rows,)
     record: np.ndarray  # (rows,) a patient's own record, or one made of it
-    beats: np.ndarray  # (rows, 6 * samples): two channels of the beat before, the beat and the beat after
+    inputs: np.ndarray  # (rows, 6 * SAMPLES + timing features): three beats and their times, for a network
 
     def rows(self, chosen) -> "BeatTable":
         return BeatTable(*(array[chosen] for array in self))
@@ -68,7 +67,7 @@ def training_names(folder: str | Path) -> list[str]:
 def test_names(folder: str | Path, trained: Sequence[str]) -> list[str]:
     """The records of a folder to test on; of a folder that holds both halves of the usual split, the test patients."""
     names = find_records(folder)
-    kept = _without(names, PACED + DS1) if set(names) & _strings(DS2) else _without(names, PACED)
+    kept = _without(names, PACED + DS1) if _without(names, DS2) != names else _without(names, PACED)
     if both := sorted(set(kept) & set(trained)):
         raise DataError(f"Records {', '.join(both)} are in the test folder {folder} and were trained on too: that "
                         "would not be a score on new patients. Give a folder of other records with --test-records.")
@@ -78,31 +77,21 @@ def test_names(folder: str | Path, trained: Sequence[str]) -> list[str]:
 
 
 def _without(names: Sequence[str], left_out: Sequence) -> list[str]:
-    return [name for name in names if name not in _strings(left_out)]
-
-
-def _strings(names: Sequence) -> set[str]:
-    return {str(name) for name in names}
+    return [name for name in names if name not in map(str, left_out)]
 
 
 def load_patients(folder: str | Path, names: Sequence[str]) -> RecordBeats:
     """Beats of whole records with both channels around them, as the features need them."""
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The inplace keyword")  # wfdb's use of pandas
-            return load_records(folder, names, before_ms=BEFORE_MS, after_ms=AFTER_MS, channels=2)
-    except DataError as error:
-        if "channels is 2" in str(error):
-            raise DataError(f"{error} New patients are told apart by two channels, as MIT-BIH records have them: move "
-                            f"the files of that record out of {folder}.") from error
-        raise
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The inplace keyword")  # wfdb's use of pandas
+        return load_records(folder, names, before_ms=BEFORE_MS, after_ms=AFTER_MS, channels=2)
 
 
 def beat_table(ds: RecordBeats) -> BeatTable:
     features = beat_features(ds).fillna(0)
     timing = features[[name for name in features if name.startswith(TIMING)]]
     return BeatTable(features.to_numpy(), timing.to_numpy(), ds.label, ds.table["patient"].to_numpy(),
-                     ds.table["record"].to_numpy().astype(str), three_beats(ds))
+                     ds.table["record"].to_numpy().astype(str), np.hstack([three_beats(ds), timing]))
 
 
 def synthetic_table(ds: RecordBeats, seed: int = 0) -> BeatTable:
@@ -113,6 +102,20 @@ def synthetic_table(ds: RecordBeats, seed: int = 0) -> BeatTable:
     fusions, _ = synthetic_fusions(ds, seed)
     tables = [beat_table(made) for made in (noisy_records(fusions, seed), retimed_records(ds, seed))]
     return joined_tables(*(table.rows(thinned(table.label, table.record, MOST_MADE, seed)) for table in tables))
+
+
+def folds_of_patients(ds: RecordBeats, seed: int = 0) -> list[np.ndarray]:
+    """The patients of each fold, who are tested on together, classes spread evenly; one person is in one fold."""
+    scored = ds[ds.label < len(CLASSES)]
+    patient = scored.table["patient"].to_numpy()
+    person = scored.table["patient"].replace(SAME_PERSON).to_numpy()
+    persons = len(np.unique(person))
+    if persons < 2:
+        raise DataError(f"{ds.source}: beats of one person only. Cross-validation over patients needs two or more.")
+    splitter = StratifiedGroupKFold(min(FOLDS, persons), shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # a rare class may miss a fold
+        return [np.unique(patient[rows]) for _, rows in splitter.split(patient, scored.label, person)]
 
 
 # ---- learning ----
@@ -150,7 +153,6 @@ def fit_trees(train: BeatTable, synthetic: BeatTable, seed: int = 0) -> Trees:
 
 def _trees(boosted, forest, seed):
     from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, VotingClassifier
-
     return VotingClassifier([("boosted", HistGradientBoostingClassifier(**BOOSTED, **boosted, random_state=seed)),
                              ("forest", ExtraTreesClassifier(**forest, random_state=seed))], voting="soft")
 
@@ -194,19 +196,3 @@ def fewer_fusions(probability: np.ndarray, record: np.ndarray) -> np.ndarray:
     odds = np.ones_like(probability)
     odds[:, FUSION] = FUSION_ODDS * np.clip(burden / FUSION_BURDEN, 0, 1)
     return probability * odds / (probability * odds).sum(axis=1, keepdims=True)
-
-
-# ---- new patients ----
-
-def folds_of_patients(ds: RecordBeats, seed: int = 0) -> list[np.ndarray]:
-    """The patients of each fold, who are tested on together, classes spread evenly; one person is in one fold."""
-    scored = ds[ds.label < len(CLASSES)]
-    patient = scored.table["patient"].to_numpy()
-    person = scored.table["patient"].replace(SAME_PERSON).to_numpy()
-    persons = len(np.unique(person))
-    if persons < 2:
-        raise DataError(f"{ds.source}: beats of one person only. Cross-validation over patients needs two or more.")
-    splitter = StratifiedGroupKFold(min(FOLDS, persons), shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")  # a rare class may miss a fold
-        return [np.unique(patient[rows]) for _, rows in splitter.split(patient, scored.label, person)]

@@ -46,7 +46,7 @@ def report(folder, test_folder=None, seeds: int = 3) -> str:
     if not (tested.label < len(CLASSES)).any():
         raise DataError(f"{tested.source} has no beat of the classes {', '.join(CLASSES)}: there is nothing to score.")
     train, stress, *synthetic = Parallel(n_jobs=-1)(
-        [delayed(patients.beat_table)(ds), delayed(stress_table)(tested),
+        [delayed(patients.beat_table)(ds), delayed(patients.beat_table)(retimed_records(tested, STRESS_SEED)),
          *(delayed(patients.synthetic_table)(ds, seed) for seed in range(seeds))])
     test = patients.beat_table(tested) if others else train
     scored, found = test.label < len(CLASSES), {}
@@ -63,10 +63,6 @@ def report(folder, test_folder=None, seeds: int = 3) -> str:
     how = (f"Learned from {len(names)} records, tested on {len(others)} others: {', '.join(others)}." if others else
            f"Cross-validation over {len(names)} whole records, predictions of all folds pooled: {', '.join(names)}.")
     return as_markdown(how, test.rows(scored), stress, found)
-
-
-def stress_table(ds):
-    return patients.beat_table(retimed_records(ds, STRESS_SEED))
 
 
 def held_out_answers(fit, predict, train, synthetic, tables, folds) -> list[list[np.ndarray]]:
@@ -149,8 +145,7 @@ def class_lines(test, answers) -> list[str]:
 def f1_of(number: int):
     """F1 of one class, as a score whose bootstrap is quick."""
     def finish(table):
-        called = table.sum(axis=-2)[..., number] + table.sum(axis=-1)[..., number]
-        return metrics.ratio(2 * table[..., number, number], called)
+        return metrics.ratio(2 * table[..., number, number], (table.sum(axis=-2) + table.sum(axis=-1))[..., number])
     return metrics.from_sums(finish, metrics.SHARE, metrics.same_rows)(metrics.macro_f1.sums)
 
 

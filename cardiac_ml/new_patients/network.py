@@ -36,15 +36,11 @@ def fit_network(train: BeatTable, synthetic: BeatTable, seed: int = 0, epochs: i
     table = table.rows(thinned(table.label, table.record, MOST, seed))
     torch.manual_seed(seed)
     model = ThreeBeatNet(times=table.timing.shape[1])
-    return training.fit(model, (inputs_of(table), table.label), epochs=epochs, batch_size=256, lr=3e-3, ema_decay=0.99,
+    return training.fit(model, (table.inputs, table.label), epochs=epochs, batch_size=256, lr=3e-3, ema_decay=0.99,
                         sample_weight=row_weights(table.label, table.record), seed=seed, device="cpu").model
-
-
-def inputs_of(table: BeatTable) -> np.ndarray:
-    return np.concatenate([table.beats, table.timing], axis=1, dtype=np.float32)
 
 
 def predict_network(model: ThreeBeatNet, table: BeatTable) -> np.ndarray:
     """Probabilities of the classes, (rows, 4)."""
-    answer = training.probabilities(training.predict(model, inputs_of(table), batch_size=2048))
+    answer = training.probabilities(training.predict(model, table.inputs, batch_size=2048))
     return fewer_fusions(answer, table.record)

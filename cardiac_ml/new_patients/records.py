@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.files import DataError
-from cardiac_ml.heartbeats import SAMPLES, write_folder
-from cardiac_ml.heartbeats import DS2, MITBIH_CLASSES, PACED, Heartbeats
+from cardiac_ml.heartbeats import DS2, MITBIH_CLASSES, PACED, SAMPLES, Heartbeats, write_folder
 
 RECORD_HZ = 360
 STEP = 3  # Kaggle keeps every third sample, without a filter
@@ -77,10 +76,12 @@ def read_record(folder: str | Path, name: int | str) -> Record:
         if not file.is_file() or file.stat().st_size == 0:
             state = "empty" if file.is_file() else "missing"
             raise DataError(f"Record {name} has no {what}: {file} is {state}. {WHERE}")
-    wfdb = _wfdb()
     try:
+        import wfdb
         raw = wfdb.rdrecord(str(path), physical=False)
         notes = wfdb.rdann(str(path), "atr")
+    except ImportError:
+        raise DataError("Raw records are read with wfdb, which is not installed: pip install wfdb") from None
     except Exception as error:  # wfdb raises whatever its parsing stumbles over
         raise DataError(f"Record {name} in {path.parent} cannot be read ({error}): one of its files is damaged or cut "
                         f"short. {WHERE}") from error
@@ -88,14 +89,6 @@ def read_record(folder: str | Path, name: int | str) -> Record:
                     np.array(raw.baseline), np.asarray(notes.sample), np.array(notes.symbol))
     _check_record(record, raw, path)
     return record
-
-
-def _wfdb():
-    try:
-        import wfdb
-    except ImportError:
-        raise DataError("Raw records are read with wfdb, which is not installed: pip install wfdb") from None
-    return wfdb
 
 
 def _check_record(record: Record, raw, path: Path) -> None:
@@ -205,7 +198,8 @@ def windows_around(record: Record, sample: np.ndarray, offsets: np.ndarray,
                    channels: int) -> tuple[np.ndarray, dict[str, str]]:
     """Signal around the given samples, (beats, channels, offsets) float32 mV, and the leads it shows."""
     if not 1 <= channels <= len(record.leads):
-        raise DataError(f"channels is {channels}, but record {record.name} has {len(record.leads)}.")
+        raise DataError(f"channels is {channels}, but record {record.name} has {len(record.leads)}: move its files "
+                        "out of the folder, or ask for no more (new patients are told apart by two).")
     order = sorted(range(len(record.leads)), key=lambda channel: record.leads[channel] != "MLII")[:channels]
     signal_mv = ((record.signal[:, order] - record.baseline[order]) / record.gain[order]).astype(np.float32)
     inside = np.clip(sample[:, None] + offsets, 0, len(signal_mv) - 1)

@@ -15,13 +15,12 @@ from cardiac_ml.new_patients.records import RecordBeats
 
 NORMAL, EARLY, VENTRICULAR, FUSION = range(4)  # positions in MITBIH_CLASSES
 FUSIONS = 60  # fusion beats of a patient, in at most every 25th beat, so that the record stays what it was
-EARLY_RHYTHMS = ("mostly early", "bigeminy", "runs", "single")
-RHYTHMS = EARLY_RHYTHMS + ("fibrillation", "flutter", "sinus arrhythmia", "pauses")
+RHYTHMS = ("mostly early", "bigeminy", "runs", "single", "fibrillation", "flutter", "sinus arrhythmia", "pauses")
 NOISE = 0.5  # of the most that is added, in units of the record's height
 FLUTTER_MS = 220.0  # between two flutter waves, of which the ventricles follow every second to fifth
 
 
-# ---- fusion beats ----
+# ---- fusion beats and noise ----
 
 def synthetic_fusions(ds: RecordBeats, seed: int = 0) -> tuple[RecordBeats, np.ndarray]:
     """Fusion beats of patients with five ventricular beats or more, each in the place of a normal one.
@@ -55,22 +54,17 @@ def mixed(normal_mv: np.ndarray, ventricular_mv: np.ndarray, time_ms: np.ndarray
     return (level + (normal_mv - level) * (1 - share) + (moved - other_level) * share).astype(np.float32)
 
 
-# ---- noise ----
-
 def noisy_records(ds: RecordBeats, seed: int = 0) -> RecordBeats:
-    """The same records with bursts of noise: loose electrodes (a random walk) and muscles, in each channel apart."""
-    window_mv = ds.window_mv.copy()
-    for number, rows in enumerate(ds.table.groupby("record", sort=False).indices.values()):
-        rng = np.random.default_rng([seed, number])
-        for channel in range(window_mv.shape[1]):
-            signal = window_mv[rows, channel]
-            height = rng.uniform(0.05, NOISE) * np.median(np.ptp(signal, axis=1))
-            muscle, loose = rng.standard_normal((2, *signal.shape), np.float32)
-            loose = np.cumsum(loose, axis=1) / 10
-            knots = rng.random(len(rows) // 40 + 2) ** 2  # how noisy, every 40 beats
-            burst = np.interp(np.arange(len(rows)) / 40, np.arange(len(knots)), knots).astype(np.float32)[:, None]
-            window_mv[rows, channel] += np.float32(height) * burst * (loose + 0.5 * muscle)
-    return replace(ds, window_mv=window_mv)
+    """The same records with bursts of noise, as of muscles and loose electrodes, stronger in one channel."""
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal(ds.window_mv.shape, np.float32)
+    noise = 0.5 * noise + np.cumsum(noise, axis=2) / 10
+    for rows in ds.table.groupby("record", sort=False).indices.values():
+        height = np.median(np.ptp(ds.window_mv[rows], axis=2), axis=0) * rng.uniform(0.05, NOISE, noise.shape[1])
+        knots = rng.random(len(rows) // 40 + 2) ** 2  # how noisy, every 40 beats
+        burst = np.interp(np.arange(len(rows)) / 40, np.arange(len(knots)), knots)
+        noise[rows] *= np.outer(burst, height)[:, :, None].astype(np.float32)
+    return replace(ds, window_mv=ds.window_mv + noise)
 
 
 # ---- records in another rhythm ----
@@ -141,7 +135,8 @@ def retimed(window_mv: np.ndarray, time_ms: np.ndarray, kind: str,
     step = time_ms[1] - time_ms[0]
     at = np.round((np.cumsum(interval_ms) + 1000) / step).astype(int)
     chosen = window_mv - np.median(window_mv, axis=2, keepdims=True)
-    p_wave, rest = (chosen * taper(time_ms, *span) for span in ((-280, -220, -100, -50), (-100, -50, 330, 480)))
+    p_wave, rest = (chosen * np.interp(time_ms, span, (0, 1, 1, 0))
+                    for span in ((-280, -220, -100, -50), (-100, -50, 330, 480)))
     factor = np.where(early[:, None], rng.uniform(-1, 1.3, chosen.shape[1]), 1.0)[:, :, None]
     moved = early * round(rng.uniform(-40, 40) / step)
     signal = rng.normal(0, 0.004, (chosen.shape[1], at[-1] + 600))
@@ -155,11 +150,6 @@ def retimed(window_mv: np.ndarray, time_ms: np.ndarray, kind: str,
     between = np.diff(at) * step
     table = pd.DataFrame({"rr_before_ms": np.append(np.nan, between), "rr_after_ms": np.append(between, np.nan)})
     return signal[:, columns].transpose(1, 0, 2).astype(np.float32), table, np.where(early, EARLY, NORMAL)
-
-
-def taper(time_ms: np.ndarray, start: float, full: float, falls: float, end: float) -> np.ndarray:
-    """A window that rises, stays at one and falls, (samples,)."""
-    return np.interp(time_ms, (start, full, falls, end), (0, 1, 1, 0), left=0, right=0)
 
 
 def atrial_waves(kind: str, channels: int, samples: int, step_ms: float, rng: np.random.Generator) -> np.ndarray:

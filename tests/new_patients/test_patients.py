@@ -10,8 +10,8 @@ from cardiac_ml import metrics
 from cardiac_ml.heartbeats import Heartbeats
 from cardiac_ml.new_patients import classifier as patients
 from cardiac_ml.new_patients import evaluation
-from cardiac_ml.new_patients.features import (TIMING, beat_features, interval_groups, mixture_features, qrs_form,
-                                              regular_beats, rhythm, three_beats)
+from cardiac_ml.new_patients.features import (SAMPLES, TIMING, beat_features, interval_groups, mixture_features,
+                                              qrs_form, regular_beats, rhythm, three_beats)
 from cardiac_ml.new_patients.network import fit_network, predict_network
 from cardiac_ml.new_patients.records import load_records
 from cardiac_ml.new_patients.synthetic import (NOISE, RHYTHMS, mixed, noisy_records, retimed_records, rhythm_of,
@@ -279,7 +279,7 @@ def test_a_record_of_one_channel_is_named(tmp_path):
     made = made_record(tmp_path, "101")
     wfdb.wrsamp("101", fs=360, units=["mV"], sig_name=["MLII"], d_signal=made["signal"][:, :1], fmt=["212"],
                 adc_gain=[200], baseline=[1024], write_dir=str(tmp_path))
-    assert "record 101 has 1. New patients are told apart by two channels" in message(
+    assert "record 101 has 1: move its files" in message(
         patients.load_patients, tmp_path, ["101"])
 
 
@@ -327,8 +327,8 @@ def test_the_network_learns_that_early_beats_come_early(beats):
     train, test = (table.rows(rows & (table.label < 2)) for rows in (table.patient != 108, table.patient == 108))
     early = [name for name in beat_features(beats) if name.startswith(TIMING)].index(TIMING + "before_near")
     for part in (train, test):
-        part.timing[:], part.beats[:] = 0, 0  # nothing else to see
-        part.timing[:, early] = np.where(part.label == 1, -0.5, 0)
+        part.inputs[:] = 0  # nothing else to see
+        part.inputs[:, 6 * SAMPLES + early] = np.where(part.label == 1, -0.5, 0)
     synthetic = train.rows(slice(0))
     answer = predict_network(fit_network(train, synthetic, epochs=60), test)
     assert answer.sum(axis=1) == pytest.approx(np.ones(len(answer)))
