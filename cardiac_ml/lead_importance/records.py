@@ -20,8 +20,8 @@ from scipy.signal import butter, sosfiltfilt
 from tqdm.auto import tqdm
 
 from cardiac_ml.files import DataError, Split, atomic_write, cache_folder, code_fingerprint, fingerprint
-from cardiac_ml.lead_importance.twelve_leads import TARGETS, comments_of, read_record, resampled
-from cardiac_ml.leads import INDEPENDENT, LEADS, independent
+from cardiac_ml.lead_importance.twelve_leads import TARGETS, check_quality, comments_of, read_record, resampled
+from cardiac_ml.leads import INDEPENDENT, independent
 
 RATE_HZ, SECONDS, BLOCK = 100, 10, 256
 STEP_MV = 0.002  # of the stored whole numbers
@@ -122,14 +122,7 @@ def ready(signal_mv, rate_hz):
     seconds = signal_mv.shape[1] / rate_hz
     if seconds < SHORTEST_S:
         raise DataError(f"lasts {seconds:.1f} s; at least {SHORTEST_S:g} s are needed.")
-    swing = np.ptp(signal_mv, axis=1)
-    if flat := [name for name, size in zip(LEADS, swing) if size < 0.02]:
-        raise DataError(f"lead {', '.join(flat)} is flat.")
-    if swing.max() > 30:
-        raise DataError(f"swings over {swing.max():.0f} mV: microvolts under the name of millivolts, or no ECG.")
-    top = np.abs(signal_mv).max(axis=1, keepdims=True)
-    if clipped := [name for name, share in zip(LEADS, (np.abs(signal_mv) == top).mean(axis=1)) if share > 0.02]:
-        raise DataError(f"lead {', '.join(clipped)} is clipped: many samples share its largest value.")
+    check_quality(signal_mv)
     ecg = sosfiltfilt(HIGH_PASS, resampled(independent(signal_mv), rate_hz, RATE_HZ), axis=-1)[:, :RATE_HZ * SECONDS]
     whole = np.zeros((len(ecg), RATE_HZ * SECONDS), np.int16)
     whole[:, :ecg.shape[1]] = np.clip(np.round(ecg / STEP_MV), -32767, 32767)

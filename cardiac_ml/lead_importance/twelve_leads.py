@@ -107,6 +107,18 @@ def in_order(signal_mv: np.ndarray, names: Sequence[str], where="The record") ->
     return np.stack([rows.get(name, derived[k] if k < 6 else None) for k, name in enumerate(LEADS)]).astype(np.float32)
 
 
+def check_quality(signal_mv: np.ndarray) -> None:
+    """Raise where a lead (12, samples) is flat or clipped, or too large for millivolts."""
+    swing = np.ptp(signal_mv, axis=1)
+    if flat := [name for name, size in zip(LEADS, swing) if size < 0.02]:
+        raise DataError(f"lead {', '.join(flat)} is flat.")
+    if swing.max() > 30:
+        raise DataError(f"swings over {swing.max():.0f} mV: microvolts under the name of millivolts, or no ECG.")
+    top = np.abs(signal_mv).max(axis=1, keepdims=True)
+    if clipped := [name for name, share in zip(LEADS, (np.abs(signal_mv) == top).mean(axis=1)) if share > 0.02]:
+        raise DataError(f"lead {', '.join(clipped)} is clipped: many samples share its largest value.")
+
+
 def resampled(signal: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     """The signal (..., samples) at another rate, filtered against aliasing."""
     if from_hz == to_hz:
