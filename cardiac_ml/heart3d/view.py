@@ -7,7 +7,9 @@ import base64
 import html
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,8 +31,13 @@ class HeartView:
     """What ``show`` returns. A notebook displays it; ``save`` writes the page to a file."""
 
     page: str  # a whole HTML document
-    picture: bytes  # PNG
+    draw: Callable[[], bytes]
     height: int
+
+    @cached_property
+    def picture(self) -> bytes:
+        """The still picture, a PNG: drawn once it is asked for."""
+        return self.draw()
 
     def _repr_html_(self) -> str:
         still = f'<img alt="heart" style="max-width:100%" src="data:image/png;base64,{text64(self.picture)}">'
@@ -69,7 +76,7 @@ def show(mesh, points, values, height: int = 480, view="anterior") -> HeartView:
     page = (FOLDER / "view.html").read_text(encoding="utf-8")
     scripts = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("view.js", "view_page.js"))
     page = page.replace("/*SCRIPT*/", scripts).replace("/*DATA*/", content.replace("<", "\\u003c"))
-    return HeartView(page, still_picture(mesh, points, starts, view), height)
+    return HeartView(page, partial(still_picture, mesh, points, starts, view), height)
 
 
 def plain(title) -> str:
