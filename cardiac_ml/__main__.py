@@ -47,7 +47,9 @@ def _parser():
     for name in ("new_patients.records", "challenge.command", "lead_importance.command"):
         import_module(f"cardiac_ml.{name}").add_commands(commands)
     predict = commands.add_parser("predict", help="ask a trained network about files of one's own")
-    import_module("cardiac_ml.xray.command").add_commands(predict.add_subparsers(required=True, metavar="WHAT"))
+    what = predict.add_subparsers(required=True, metavar="WHAT")
+    for name in ("predict.command", "xray.command"):
+        import_module(f"cardiac_ml.{name}").add_commands(what)
     return parser
 
 
