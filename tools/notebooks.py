@@ -4,12 +4,12 @@
     python -m tools.notebooks build [NAME ...]             source -> executed notebook, the same bytes every time
     python -m tools.notebooks check [NAME ...]             does each notebook match its source and keep the rules?
     python -m tools.notebooks source NAME ...              take the edited cells of a notebook into its source
-    python -m tools.notebooks solutions OUT [NAME ...]     the mentors' edition, with all answers, into the folder OUT
+    python -m tools.notebooks solutions OUT [NAME ...]     the mentors' edition, answers and advice, into the folder OUT
 
 NAME is a number (task), a name or its beginning, "tutorials" or "all". What people edit is the percent script in
 notebooks/source/ or tutorials/source/. Tags of its cells: "parameters" holds the settings (``EPOCHS = 20  # quick: 1``
-gives the value of a quick run), "source" prints the data source, "score" the score. A cell tagged "solution" is in the
-mentors' edition only; one tagged "answer" holds a sample answer there, and is empty in the students' edition.
+gives the value of a quick run), "source" prints the data source, "score" the score. What only the mentors' edition has
+is written in tools/mentors.md.
 """
 import argparse
 import base64
@@ -31,11 +31,11 @@ import jupytext
 import nbformat
 
 from cardiac_ml.files import ROOT, DataError, atomic_write, cache_folder
+from tools import mentors
 
 FOLDERS = ("notebooks", "tutorials")
 LARGEST_BYTES, LONGEST_LINE = 1_000_000, 100
 QUICK = re.compile(r"^(?P<name>\s*[\w, ]+=\s*)(?P<value>.*?\S)(?P<note>\s*#.*?)\bquick:\s*(?P<quick>\S.*?)\s*$")
-EMPTY = {"markdown": "*Your answer:*", "code": "# Your answer"}
 VOLATILE = ((r"[^\s\"']{0,200}ipykernel_\d+[/\\]\d+\.py", "<cell>"),  # bounded: a page is one word of 500 kB
             (r"\b0x[0-9a-f]{6,}\b", "0x..."),
             (r"\btook (about )?[\d.:]+(?= ?(?:ms|s|seconds?|min|minutes?|h)\b)", "took ..."))
@@ -91,10 +91,8 @@ def read_source(path, solutions=False):
         raise DataError(f"{path} has no source: {source} is missing. Notebooks are made from percent scripts there; "
                         f"python -m tools.notebooks source {path.stem} writes one.")
     notebook = read(source)
-    if not solutions:
-        notebook.cells = [cell for cell in notebook.cells if "solution" not in tags(cell)]
-        for cell in notebook.cells:
-            cell.source = EMPTY[cell.cell_type] if "answer" in tags(cell) else cell.source
+    if solutions:
+        mentors.annotate(notebook, path.stem)
     return notebook
 
 
@@ -285,8 +283,6 @@ def told(failure):
 def take_into_source(path):
     """Write the cells of a notebook that was edited in Jupyter back to its percent script."""
     notebook, source = read(path), source_path(path)
-    if source.exists() and any({"solution", "answer"} & set(tags(cell)) for cell in read(source).cells):
-        raise DataError(f"{source} holds answers that {path.name} lacks, and would lose them: edit the source itself.")
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({"tags": tags(cell)} if tags(cell) else {})
     notebook.metadata = nbformat.from_dict({"jupytext": {"notebook_metadata_filter": "-all"}})
@@ -336,10 +332,10 @@ def faults(path, notebook, again):
 
 # --- run -----------------------------------------------------------------------------------------------------------
 
-def run_one(path, folder, quick, width=0):
+def run_one(path, folder, quick, width=0, solutions=False):
     """Execute a copy of one notebook into ``folder`` as .ipynb and .html; both are written on failure too."""
     start, shown, live = time.perf_counter(), -60.0, sys.stdout.isatty()
-    notebook = read(path) if path.exists() else read_source(path)
+    notebook = read(path) if path.exists() and not solutions else read_source(path, solutions)
 
     def progress(number, cells, line):
         """In a terminal one line that is overwritten; in a file a line at the start, then one each half minute."""

@@ -193,31 +193,59 @@ def test_cells_edited_in_the_notebook_go_into_the_source(good, capsys):
 
 # --- the mentors' edition ------------------------------------------------------------------------------------------
 
-EXERCISE = """# %% tags=["parameters"]
+EXERCISE = """# %% [markdown]
+# # A lesson
+# ## 1. Waves
+# %% tags=["parameters"]
 N = 1
-# %% [markdown] tags=["answer"]
-# Since the wave is late.
-# %% tags=["answer"]
+# %%
+answer = ...  # a number
+check = lambda name, answer: print(name, "is", answer)
+check("lesson.1", answer)
+# %% [markdown]
+# **Exercise 2 (open).** Why?
+"""
+ADVICE = """# lesson
+
+Afterwards they know waves.
+
+## 1. Waves
+
+10 minutes.
+
+### lesson.1
+
+Common wrong idea: 41.
+
+```python
 answer = 6 * 7
-# %% tags=["solution"]
-print("worked out:", 6 * 7)
-# %% [markdown] tags=["solution"]
-# Common wrong idea: 41.
+```
+
+### Exercise 2 (open)
+
+Since the wave is late.
 """
 
 
-def test_answers_are_in_the_mentors_edition_only(kit, capsys):
+def test_answers_are_in_the_mentors_edition_only(kit, monkeypatch):
+    monkeypatch.setattr(notebooks.mentors, "TEXT", kit / "mentors.md")
+    (kit / "mentors.md").write_text(ADVICE)
     path = add(kit, "lesson", EXERCISE, "tutorials")
     assert notebooks.main(["build", "lesson"]) == 0
-    assert notebooks.problems(path) == []
-    students = path.read_text()
     assert notebooks.main(["solutions", str(kit / "mentors"), "lesson"]) == 0
-    mentors = (kit / "mentors" / "lesson.ipynb").read_text()
-    for secret in ("the wave is late", "6 * 7", "worked out: 42", "Common wrong idea"):
-        assert secret in mentors and secret not in students
-    assert "*Your answer:*" in students and "# Your answer" in students and path.read_text() == students
-    assert notebooks.main(["source", "lesson"]) == 1  # the notebook's cells would wipe the answers
-    assert "holds answers" in capsys.readouterr().err and notebooks.source_path(path).read_text() == EXERCISE
+    mentors = nbformat.read(kit / "mentors" / "lesson.ipynb", 4)
+    secrets = ["know waves", "10 minutes", "6 * 7", "wrong idea: 41", "the wave is late"]
+    told = [next(number for number, cell in enumerate(mentors.cells) if secret in cell.source) for secret in secrets]
+    assert told == [1, 2, 4, 5, 7] and not any(secret in path.read_text() for secret in secrets)
+    assert "lesson.1 is 42" in texts(mentors) and "lesson.1 is Ellipsis" in texts(nbformat.read(path, 4))
+
+
+def test_a_notebook_without_advice_is_refused(kit, monkeypatch, capsys):
+    monkeypatch.setattr(notebooks.mentors, "TEXT", kit / "mentors.md")
+    (kit / "mentors.md").write_text("# another\n")
+    add(kit, "lesson", EXERCISE, "tutorials")
+    assert notebooks.main(["solutions", str(kit / "mentors"), "lesson"]) == 1
+    assert "no chapter '# lesson'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments, words", [
