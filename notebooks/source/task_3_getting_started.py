@@ -86,8 +86,8 @@ print("rank of one ECG:", np.linalg.matrix_rank(data.ecg_mv[0].astype(float), to
 # %% [markdown]
 # ### What the ECG looks like
 #
-# Two kinds of beats of the same heart. The tall, narrow deflection is the QRS complex: the wave of activation on its way.
-# Its shape is our witness of the path that the wave took. The rounder T wave after it is the muscle's recovery.
+# Two kinds of beats of the same heart. The narrow deflection at the start is the QRS complex: the wave of activation on
+# its way. Its shape is our witness of the path that the wave took. The rounder T wave after it is the muscle's recovery.
 
 # %%
 kinds = data.table.kind.to_numpy()
@@ -265,8 +265,9 @@ net, history = train_network(train, valid)
 plots.learning_curve(history);
 
 # %% [markdown]
-# The stated errors are *calibrated* on the validation hearts: one factor makes 90 % of the true times there lie within
-# their interval. Then the test hearts come out of the drawer, once:
+# Where the validation loss rises again while the error still falls, the network has become too sure of itself: the loss also
+# counts how far the stated errors are from the true ones. So the stated errors are *calibrated* on the validation hearts: one
+# factor makes 90 % of the true times there lie within their interval. Then the test hearts come out of the drawer, once:
 
 # %%
 models.calibrate_spread(net, predict(net, valid.ecg_mv), valid.activation_ms)
