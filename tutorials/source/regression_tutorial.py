@@ -96,7 +96,8 @@ print(f"linear: MAE {mean_absolute_error(y_test, linear.predict(x_test)):.1f}, "
 # ## 3. Too many features, and regularisation
 #
 # Let us also use all squares, cubes and products of the measurements: 285 features for 331 people. A plain linear model now fits its training people
-# nearly perfectly, and fails on others. *Ridge* regression asks the weights to stay small; `alpha` says how strongly.
+# far better than before, and fails on others: the left ends of the curves below. *Ridge* regression asks the weights to stay small; `alpha` says
+# how strongly.
 
 # %%
 alphas = np.logspace(-2, 5, 15)
