@@ -13,6 +13,12 @@ INK = ("#1b3a5c", "#c8553d", "#3a7d44", "#7a5195", "#b8860b", "#5f6b73")
 SQUARES = ("#f7d9d5", "#edb5ae")  # small and large squares of ECG paper
 
 
+def style():
+    """Figures that you draw yourself look like these from here on: call it once, at the top of a notebook."""
+    plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+                         "axes.prop_cycle": plt.cycler(color=INK), "boxplot.medianprops.color": INK[1]})
+
+
 def _panel(ax, size=(4.6, 3.6)):
     """(figure, ax): a new panel where none is given, without the lines that carry nothing."""
     figure, ax = plt.subplots(figsize=size, layout="constrained") if ax is None else (ax.figure, ax)
@@ -49,9 +55,9 @@ def bars(values, xlabel, reference=None, intervals=None, digits=2, ax=None):
     ``intervals``: name -> (low, high), drawn as thin lines; ``reference``: a dashed line; ``digits`` after the point.
     """
     figure, ax = _panel(ax, (8, 0.8 + 0.34 * len(values)))
-    names, lengths = list(values), np.array(list(values.values()), dtype=float)
-    error = None if intervals is None else np.abs(np.array([intervals[name] for name in names]).T - lengths)
-    ax.barh(names, lengths, color=INK[0], height=0.65, xerr=error, error_kw=dict(ecolor="0.45", capsize=2))
+    lengths = np.array(list(values.values()), dtype=float)
+    error = None if intervals is None else np.abs(np.array([intervals[name] for name in values]).T - lengths)
+    ax.barh([str(name) for name in values], lengths, color=INK[0], height=0.65, xerr=error, error_kw=dict(ecolor="0.45", capsize=2))
     right = np.maximum(lengths if error is None else lengths + error[1], 0)
     for i, (value, end) in enumerate(zip(lengths, right)):
         ax.text(end, i, f"  {value:.{digits}f}", va="center", fontsize=9)

@@ -72,6 +72,16 @@ def test_bars_write_their_numbers_with_the_digits_asked_for():
     figure = plots.bars({"a": 2.984, "b": 4.0}, "error (ms)", intervals={"a": (2, 4), "b": (3, 5)}, reference=3)
     assert [text.strip() for text in texts(figure.axes[0])] == ["2.98", "4.00"]
     assert [text.strip() for text in texts(plots.bars({"a": 2.984}, "x", digits=0).axes[0])] == ["3"]
+    ax = plots.bars({12: 1.0, 3: 2.0}, "x").axes[0]   # numbers are names, not places
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["12", "3"] and len(ax.patches) == 2
+    assert [round(text.get_position()[1]) for text in ax.texts] == [0, 1]
+
+
+def test_own_figures_in_the_style_of_the_others():
+    with plt.rc_context():
+        plots.style()
+        ax = plt.figure().add_subplot()
+        assert ax.plot([1, 2])[0].get_color() == plots.INK[0] and not ax.spines["top"].get_visible()
 
 
 def test_many_values_are_counted_and_few_are_dots():
