@@ -124,9 +124,9 @@ def _make_beats(public, private, task, secret, train, test, workers, progress):
     def simulated(patients, purpose):
         print(f"Task {task}: {patients} {purpose}", flush=True)
         rows = BEATS_EACH[task] * patients
-        size = dict(train=FEWEST, test=FEWEST, ptb=rows) if task == 1 else dict(train=rows - rows // 4, test=rows // 4,
-                                                                               ptb=FEWEST)
-        made = beats.simulate_heartbeats(hearts=patients, seed=key(secret, f"task {task}, {purpose}"), workers=workers,
+        size = (dict(hearts=2, patients=patients, train=FEWEST, test=FEWEST, ptb=rows) if task == 1 else
+                dict(hearts=patients, patients=2, train=rows - rows // 4, test=rows // 4, ptb=FEWEST))
+        made = beats.simulate_heartbeats(seed=key(secret, f"task {task}, {purpose}"), workers=workers,
                                          progress=progress, **size)
         return {name: (rows, _public(table, 1 + (task - 1) * patients)) for name, (rows, table) in made.items()
                 if name.startswith(("mitbih", "ptbdb")[task == 1])}

@@ -1,10 +1,12 @@
 """Heartbeats for tasks 1 and 2 from the virtual hearts, in the layout of the four Kaggle files.
 
-Every heart has a handful of beat shapes: its own sinus beat, an atrial premature one that finds part of the
-conduction system not yet recovered, ventricular foci, fusions of the sinus front with a focal one, a paced beat, and
-the sinus beat with an infarct. ``rhythm`` strings them into records with P waves, breathing and noise, and cuts rows.
+A heart of the MIT-BIH pair has a handful of beat shapes: its own sinus beat, an atrial premature one that finds part
+of the conduction system not yet recovered, ventricular foci, fusions of the sinus front with a focal one, a paced beat.
+A patient of the PTB pair has one shape, the sinus beat with an infarct or without, so that there can be many patients.
+``rhythm`` strings the shapes into records with P waves, breathing and noise, and cuts rows.
 """
 from dataclasses import asdict, replace
+from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
@@ -23,32 +25,42 @@ CLASSES = "NSVFQ"
 SHARES = np.array([90589, 2779, 7236, 803, 8039]) / 109446   # of Kaggle's rows
 TEST_SHARE = 0.25            # of the hearts
 PACED_EVERY = 8              # one heart in eight has a pacemaker
-INFARCT_SHARE = 0.72         # of the hearts of the PTB pair, as of its rows
+PTB_PATIENTS = 3             # for each heart of the MIT-BIH pair; every second one has an infarct
+INFARCT_SHARE = 0.72         # of the rows of the PTB pair, as of Kaggle's
+STEP_MM = 3.0                # of the mesh: coarse and quick; QRS in lead II correlates 0.98 with that at 2 mm
 UNCLASSIFIABLE_SHARE = 0.02  # of the beats in class Q
 LASTS_MS = 600               # of a beat's shape
 T_SHARES = (0.6, 1.2)        # differences in recovery, of the heart's own
+PTB_HIGH_PASS_HZ = 0.05      # ST segments are kept
+CORE_MM = (8, 20)            # radius of an infarct's core: 2 to 12 % of the left ventricle
+BORDER_MM = 9.0              # the injured muscle around it fades over this
+STAGES = {                   # of an infarct: share of the height of action potentials that is lost, ms they last longer
+    "acute": ((0.3, 0.6), (-80, -20)),
+    "evolved": ((0.0, 0.2), (40, 120)),
+    "old": ((0.0, 0.0), (0, 60))}
 
 
-def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, workers=None, progress=True):
+def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, workers=None, progress=True, patients=None):
     """The four files: name -> (rows (n, 188) float32, table with one line a row).
 
     ``mitbih_train`` and ``mitbih_test`` come from different hearts; for a split that mixes them, as Kaggle's does, join
-    the two and split the rows at random. Columns of the tables: patient (number of the heart), rr_before_ms,
-    rr_after_ms, kind (what the beat is) and rhythm. The same seed gives the same bytes with any number of ``workers``.
+    the two and split the rows at random. The PTB pair has as many ``patients`` (default:
+    three times the ``hearts``). Columns of the tables: patient (number of the heart), rr_before_ms, rr_after_ms, kind
+    (what the beat is) and rhythm. The same seed gives the same bytes with any number of ``workers``.
     """
     held_out = max(int(round(TEST_SHARE * hearts)), 1)
-    if hearts < 2 or min(train, test, ptb) < 20:
-        raise DataError(f"{hearts} hearts for {train} + {test} + {ptb} rows: two hearts and 20 rows are the least.")
+    patients = PTB_PATIENTS * hearts if patients is None else patients
+    if min(hearts, patients) < 2 or min(train, test, ptb) < 20:
+        raise DataError(f"{hearts} hearts and {patients} patients for {train} + {test} + {ptb} rows: two of each and 20 "
+                        "rows are the least.")
     rng = np.random.default_rng([seed, 1])
     sides = {"mitbih_train": range(hearts - held_out), "mitbih_test": range(hearts - held_out, hearts)}
     counts = np.concatenate([plan_counts(rows, len(side), rng) for rows, side in zip((train, test), sides.values())])
-    infarcted = plan_infarcts(hearts, rng)
-    ptb_counts = plan_ptb(ptb, infarcted)
-    jobs = [delayed(_one_heart)(seed, heart, counts[heart], ptb_counts[heart], bool(infarcted[heart]))
-            for heart in range(hearts)]
+    infarcted = rng.permutation(patients) % 2 == 0
+    plans = zip_longest(counts, zip(plan_ptb(ptb, infarcted), infarcted))   # None: not in this pair
+    jobs = [delayed(_one_heart)(seed, heart, *plan) for heart, plan in enumerate(plans)]
     action_potential_table()      # computed and cached once, before the workers start
-    done = list(in_order(jobs, workers, progress, "virtual heartbeats"))
-    mitbih, pair = [both[0] for both in done], [both[1] for both in done]
+    mitbih, pair = zip(*in_order(jobs, workers, progress, "virtual heartbeats"))
     files = {name: _file([mitbih[heart] for heart in side], seed) for name, side in sides.items()}
     for name, with_infarct in (("ptbdb_normal", False), ("ptbdb_abnormal", True)):
         files[name] = _file([part for part, ill in zip(pair, infarcted) if ill == with_infarct], seed)
@@ -89,13 +101,6 @@ def _shared_out(total, willing):
     return whole
 
 
-def plan_infarcts(hearts, rng):
-    """Which hearts have an infarct: (hearts,) bool, at least one of each."""
-    infarcted = np.zeros(hearts, bool)
-    infarcted[rng.permutation(hearts)[:int(np.clip(round(INFARCT_SHARE * hearts), 1, hearts - 1))]] = True
-    return infarcted
-
-
 def plan_ptb(rows, infarcted):
     """Rows from each heart (hearts,), in Kaggle's proportion of normal to infarct."""
     ill = int(round(rows * INFARCT_SHARE))
@@ -112,19 +117,27 @@ def sequence(counts, rng):
 
 # ---- one heart ----
 
-def _one_heart(seed, heart, counts, ptb_rows, infarcted):
-    """Both parts of one heart's rows, (rows, table) each: for the MIT-BIH pair and for the PTB pair."""
-    rng = np.random.default_rng([seed, 3, heart])
-    shapes = heart_shapes(_with_t_wave(draw_patient(seed, heart + 1), rng), rng, infarcted)
-    parameters = rhythm.draw_parameters(rng)
+def _one_heart(seed, heart, counts, ptb):
+    """Rows and table of one heart for each pair: counts of beats (5,) for one, (rows, infarcted) for the other."""
+    patient, rng = draw_patient(seed, heart + 1, STEP_MM), np.random.default_rng([seed, 3, heart])
+    mitbih = None if counts is None else _holter_rows(heart, patient, counts, rng)
+    return mitbih, None if ptb is None else _clinic_rows(heart, patient, *ptb, rng)
+
+
+def _clinic_rows(heart, patient, rows, infarcted, rng):
+    """Rows and table of a patient with one kind of beat."""
+    parameters = replace(rhythm.draw_parameters(rng), fibrillates=False, high_pass_hz=PTB_HIGH_PASS_HZ)
+    shapes, labels = [clinic_shape(patient, infarcted, rng)] * rows, [int(infarcted)] * rows
+    return _rows(heart, "N" * rows, shapes, labels, parameters, rng, rhythm.cut_windows)
+
+
+def _holter_rows(heart, patient, counts, rng):
+    """Rows and table of a record with these beats (5,)."""
+    shapes, parameters = heart_shapes(_with_t_wave(patient, rng), rng), rhythm.draw_parameters(rng)
     kinds = sequence(counts, rng)
     pacemaker = counts[4] > 0.1 * counts.sum()
     chosen = [pick_shape(kind, shapes, pacemaker, rng) for kind in kinds]
-    mitbih = _rows(heart, kinds, chosen, [CLASSES.index(kind) for kind in kinds], parameters, rng)
-    parameters = replace(rhythm.draw_parameters(rng), fibrillates=False)
-    chosen = [shapes["infarct" if infarcted else "healthy"][0]] * ptb_rows
-    labels = [int(infarcted)] * ptb_rows
-    return mitbih, _rows(heart, "N" * ptb_rows, chosen, labels, parameters, rng, rhythm.cut_windows)
+    return _rows(heart, kinds, chosen, [CLASSES.index(kind) for kind in kinds], parameters, rng)
 
 
 def _rows(heart, kinds, shapes, labels, parameters, rng, cut=rhythm.cut_beats):
@@ -163,16 +176,15 @@ def _with_t_wave(patient, rng):
 
 # ---- the shapes of one heart's beats ----
 
-def heart_shapes(patient, rng, infarcted):
+def heart_shapes(patient, rng):
     """All beat shapes of a heart by class, from one call of the simulator: dict of lists of ``rhythm.Shape``."""
     heart = patient.heart
     conduction = rng.choice([patterns.normal, patterns.lbbb, patterns.rbbb, patterns.slow], p=[0.82, 0.06, 0.08, 0.04])
-    base, healthy, paced = conduction(heart, rng), patterns.normal(heart, rng), patterns.paced(heart, rng)
+    base, paced = conduction(heart, rng), patterns.paced(heart, rng)
     foci = [patterns.outflow(heart, rng) if rng.random() < 0.25 else focus(heart, rng) for _ in range(2)]
     plan = [("N", base), ("S", aberrant(base, rng)), ("V", foci[0]), ("V", foci[1])]
     plan += [("F", fused(base, foci[0], ahead, "fusion")) for ahead in (25, 12, 40)]
     plan += [("Q", paced), ("Q", fused(base, paced, 30, "paced fusion"))]
-    plan += [("infarct", infarct(heart, healthy, rng)) if infarcted else ("healthy", healthy)]
     solved = simulate_beats(patient, [beat for _, beat in plan])
     body = move_electrodes(rng, patient.torso, "holter")
     leads = recorded_leads(rng)
@@ -180,6 +192,14 @@ def heart_shapes(patient, rng, infarcted):
     for k, (kind, _) in enumerate(plan):
         shapes.setdefault(kind, []).append(beat_shape(patient, body, leads, solved, k))
     return shapes
+
+
+def clinic_shape(patient, infarcted, rng):
+    """The sinus beat of a patient of the PTB pair in lead II, electrodes where they belong."""
+    beat = patterns.normal(patient.heart, rng)
+    solved = simulate_beats(patient, [infarct(patient.heart, beat, rng) if infarcted else beat])
+    leads = LEAD_MATRIX[[LEADS.index("II"), LEADS.index("I")]]
+    return beat_shape(patient, move_electrodes(rng, patient.torso, "clinic"), leads, solved, 0)
 
 
 def focus(heart, rng):
@@ -202,15 +222,22 @@ def fused(base, other, ahead_ms, kind):
 
 
 def infarct(heart, base, rng):
-    """The beat of a heart with an infarct: dead muscle (Q waves), injured cells around it (ST), late recovery (T)."""
-    angle = rng.choice([100, -90, 0], p=[0.45, 0.35, 0.2]) + 20 * rng.normal()   # anterior, inferior, lateral
-    centre = lv_place(heart.shape, angle, rng.uniform(0.3, 0.75), rng.uniform(0, 0.5))
-    radius, stage = rng.uniform(9, 26), rng.choice(["acute", "evolved", "old"], p=[0.3, 0.45, 0.25])
-    near = np.exp(-(np.linalg.norm(heart.nodes_mm - centre, axis=1) / (1.2 * radius))**2 / 2)
-    injury = {"acute": rng.uniform(0.25, 0.6), "evolved": rng.uniform(0, 0.2), "old": 0.0}[stage]
-    later = {"acute": rng.uniform(-80, 15), "evolved": rng.uniform(40, 150), "old": rng.uniform(-5, 50)}[stage]
-    beat = base if stage == "acute" else patterns.with_scar(heart, base, centre, radius, dead=True)
-    return replace(beat, kind=f"{stage} infarct", amplitude=1 - injury * near, apd_shift_ms=later * near)
+    """The beat of a heart with an infarct: dead muscle (Q waves, lost R), injured cells (ST), late recovery (T).
+
+    Injured cells rest at a higher voltage, so that less of the action potential is left. In an acute infarct all cells
+    are injured, conduct at half speed and recover early. Later the core is dead, and the muscle around recovers late.
+    """
+    stage = rng.choice(list(STAGES), p=[0.3, 0.4, 0.3])
+    wall = rng.choice([-90, 90, 0], p=[0.45, 0.4, 0.15])   # inferior, anterior, lateral
+    centre = lv_place(heart.shape, wall + 15 * rng.normal(), rng.uniform(0.3, 0.65), rng.uniform(0, 0.4))
+    core, injury, later_ms = (rng.uniform(*limits) for limits in (CORE_MM, *STAGES[stage]))
+    away = np.linalg.norm(heart.nodes_mm - centre, axis=1)
+    near = heart.is_left * np.exp(-(np.maximum(away - core, 0) / BORDER_MM)**2 / 2)
+    if stage == "acute":
+        beat = replace(base, slowness=(base.slowness * (1 + near)).astype(np.float32))
+    else:
+        beat = patterns.with_scar(heart, base, centre, core / 0.6)
+    return replace(beat, kind=f"{stage} infarct", amplitude=1 - injury * near, apd_shift_ms=later_ms * near)
 
 
 def recorded_leads(rng):

@@ -20,10 +20,11 @@ from cardiac_ml.virtual.anatomy import Heart, Shape, build_heart, draw_shape
 from cardiac_ml.virtual.conduction import NEVER_MS, Paths, first_arrivals, make_paths, slowness_tensor
 from cardiac_ml.virtual.mesh import volumes_mm3
 from cardiac_ml.virtual.patterns import Excitation
-from cardiac_ml.virtual.points import Places, find_places, recording_points
+from cardiac_ml.virtual.points import Places, find_places, pulled_in, recording_points
 from cardiac_ml.virtual.torso import Torso
 
 SEED_MM = 3.2      # nodes this close to an early site get their time straight from it
+FINE_MM = 2.0      # coarser meshes may miss a recording point in a thin wall: it is pulled in
 AVERAGE = population.middle("speeds")
 
 
@@ -74,11 +75,14 @@ def make_patient(shape=Shape(), body=None, repolarisation=signals.Repolarisation
     v[np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= shape.layer_mm] = speeds.layer
     tensor = slowness_tensor(heart.fibre, heart.through, v)
     share = volumes_mm3(heart.nodes_mm, heart.tetrahedra) / 4
+    points_mm = recording_points(shape)
+    if step_mm > FINE_MM:
+        points_mm = pulled_in(heart, points_mm)
     return Patient(heart, body, repolarisation, speeds, tensor,
                    make_paths(heart.nodes_mm, heart.tetrahedra, tensor),
                    torso.stiffness(heart, speeds.muscle),
                    np.bincount(heart.tetrahedra.ravel(), np.repeat(share, 4), minlength=n).astype(np.float32),
-                   signals.layer_of(heart), find_places(heart, recording_points(shape)))
+                   signals.layer_of(heart), find_places(heart, points_mm))
 
 
 def draw_patient(seed, number, step_mm=2.0, width=1.0) -> Patient:

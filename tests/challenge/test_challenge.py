@@ -18,12 +18,13 @@ from cardiac_ml.virtual import dataset, patient
 SECRET = 2 ** 127 + 987_654_321_012
 
 
-def made_heartbeats(hearts, seed, train, test, ptb, **_):
+def made_heartbeats(hearts, seed, train, test, ptb, patients, **_):
     """The four files of the heartbeat simulator, with noise in place of beats."""
-    rng, sick = np.random.default_rng(seed), np.arange(hearts) % 2
+    rng, people = np.random.default_rng(seed), max(hearts, patients)
+    sick = np.arange(people) % 2
 
     def file(rows, label):
-        patient = rng.permutation(np.arange(rows) % hearts)
+        patient = rng.permutation(np.arange(rows) % people)
         label = sick[patient] if label is None else rng.integers(0, 5, rows)
         beats = np.column_stack([rng.random((rows, 187)) * (label + 1)[:, None] / 5, label]).astype(np.float32)
         return beats, pd.DataFrame({"patient": patient, "rr_before_ms": rng.random(rows), "kind": "x"})

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 
 from cardiac_ml.files import DataError
+from cardiac_ml.leads import to_leads
 from cardiac_ml.virtual import rhythm
 from cardiac_ml.virtual.beats import (SHARES, aberrant, fused, heart_shapes, infarct, plan_counts, plan_ptb, sequence,
                                       simulate_heartbeats)
-from cardiac_ml.virtual.patient import draw_patient
+from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats
 from cardiac_ml.virtual.patterns import normal
 
 FILES = ("mitbih_train", "mitbih_test", "ptbdb_normal", "ptbdb_abnormal")
@@ -52,6 +53,7 @@ def test_no_heart_is_in_both_mitbih_files_nor_in_both_ptb_files(files):
     for a, b in (FILES[:2], FILES[2:]):
         assert not set(files[a][1].patient) & set(files[b][1].patient)
     assert set().union(*(files[name][1].patient for name in FILES[:2])) == set(range(3))
+    assert [files[name][1].patient.nunique() for name in FILES[2:]] == [4, 5]   # three for each heart, half of them ill
 
 
 def test_table_agrees_with_the_rows(files):
@@ -80,7 +82,7 @@ def test_same_seed_same_bytes_with_any_number_of_workers(files):
 def test_two_hearts_are_enough_and_fewer_are_an_error():
     files = simulate_heartbeats(hearts=2, train=30, test=30, ptb=20, workers=1, progress=False)
     assert [len(files[name][0]) for name in FILES] == [30, 30, 6, 14]
-    for wrong in (dict(hearts=1), dict(hearts=0), dict(train=0), dict(ptb=-5)):
+    for wrong in (dict(hearts=1), dict(hearts=0), dict(patients=1), dict(train=0), dict(ptb=-5)):
         with pytest.raises(DataError, match="are the least"):
             simulate_heartbeats(**{**SMALL, **wrong})
 
@@ -108,9 +110,9 @@ def test_ptb_rows_come_from_the_right_hearts():
 
 def test_ventricular_and_paced_beats_are_wide_and_the_sinus_beat_is_narrow(patient):
     rng = np.random.default_rng(0)
-    shapes = heart_shapes(patient, rng, infarcted=True)
+    shapes = heart_shapes(patient, rng)
     while shapes["N"][0].name != "normal":
-        shapes = heart_shapes(patient, rng, infarcted=True)
+        shapes = heart_shapes(patient, rng)
     assert 60 < shapes["N"][0].qrs_ms < 120
     assert min(shape.qrs_ms for shape in shapes["V"] + shapes["Q"][:1]) > 1.2 * shapes["N"][0].qrs_ms
     narrow, wide = shapes["N"][0].qrs_ms, max(shape.qrs_ms for shape in shapes["V"])
@@ -142,6 +144,23 @@ def test_infarct_changes_what_it_says(patient):
         if beat.kind == "acute infarct":
             assert beat.amplitude.min() < 0.8
     assert seen == {"acute infarct", "evolved infarct", "old infarct"}
+
+
+def test_infarcts_show_in_some_lead_what_a_cardiologist_looks_for(patient):
+    """ST moves by more than 0.1 mV in acute ones, T turns round in evolved ones, Q deepens or R is lost in old ones."""
+    rng = np.random.default_rng(3)
+    base = normal(patient.heart, rng)
+    solved = simulate_beats(patient, [base] + [infarct(patient.heart, base, rng) for _ in range(12)])
+    ecg = np.stack([to_leads(electrodes_mv(patient, solved, k)) for k in range(13)])
+    healthy, *others = ecg - ecg[..., :1]
+    st, wave = slice(120, 150), slice(200, 450)
+    assert np.abs(healthy[:, st]).mean(axis=1).max() < 0.05
+    largest = np.abs(healthy[:, wave]).argmax(axis=1)[:, None]
+    upright = np.sign(np.take_along_axis(healthy[:, wave], largest, 1))
+    for mv, beat in zip(others, solved.excitations[1:], strict=True):
+        shows = {"acute infarct": np.abs(mv[:, st]).mean(axis=1).max(), "evolved infarct": -(mv[:, wave] * upright).min(),
+                 "old infarct": np.abs(mv[:, :100] - healthy[:, :100]).max()}
+        assert shows[beat.kind] > 0.1, beat.kind
 
 
 # ---- the record ----
