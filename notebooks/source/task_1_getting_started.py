@@ -39,8 +39,8 @@ SEED = 0
 # ## 1. The data
 #
 # The real data are Kaggle's heartbeats of the PTB database. If `archive.zip` from there lies in `ecg_dataset/`, it is
-# used. If not, the kit makes **virtual heartbeats**: lead II of simulated hearts, many of them with an infarct, in the
-# same layout. What you see printed says which.
+# used. If not, the kit makes **virtual heartbeats**: lead II of simulated hearts, every second one with an infarct, in
+# the same layout. What you see printed says which.
 
 # %% tags=["source"]
 data = heartbeats.load_ptb(hearts=HEARTS)
@@ -66,6 +66,10 @@ plots.heartbeats(data.beats, data.label, data.classes, rate_hz=data.rate_hz);
 
 # %%
 plots.class_balance(data.label, data.classes);
+
+# %% [markdown]
+# More rows are abnormal than normal, as in the real file: there, more of the people are ill; here, an ill person gives
+# more rows.
 
 # %% [markdown]
 # ## 2. Training, validation, test
@@ -191,12 +195,12 @@ print(f"network: balanced accuracy {interval.value:.3f}, "
       f"between {interval.low:.3f} and {interval.high:.3f} (90 % interval over patients)")
 
 # %% [markdown]
-# Patient by patient, the share of beats that are called right. A patient is either all ill or all healthy, so some
-# bars are long and some short:
+# Patient by patient, the share of beats that are called right (of many patients every second or third). The beats of one
+# patient look much alike, so for most patients nearly all are right or nearly all are wrong:
 
 # %%
 right = pd.Series(scores["network"].argmax(axis=1) == test.label).groupby(patients).mean()
-some = right.sort_values()[::max(1, len(right) // 20)]
+some = right.sort_values()[::max(1, len(right) // 20)].rename("patient {}".format)
 plots.bars(some.to_dict(), "share of beats called right");
 
 # %%
@@ -229,8 +233,8 @@ print(f"threshold {threshold:.3f}: finds {found:.1%} of the abnormal beats of ne
 plots.roc(test.label, scores["network"], test.classes);
 
 # %% [markdown]
-# Compare what it finds with the 95 % that we asked for: a threshold from a handful of validation patients is as unsure as
-# the score from a handful of test patients.
+# Compare what it finds with the 95 % that we asked for: a threshold that was chosen on few validation patients is as unsure
+# as a score from few test patients.
 #
 # **Exercise 2.** To find *more* of the abnormal beats, must the threshold go up or down?
 

@@ -30,6 +30,8 @@ from cardiac_ml.exercises import check
 from cardiac_ml.new_patients.records import interval_features
 from cardiac_ml.training import fit, predict, probabilities
 
+plots.style()
+
 # %% tags=["parameters"]
 EPOCHS = 10  # quick: 1
 TREES = 200  # quick: 10
