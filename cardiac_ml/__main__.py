@@ -1,5 +1,6 @@
 """The command line: ``python -m cardiac_ml COMMAND --help`` explains each command."""
 import argparse
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -112,4 +113,5 @@ def _pack(options):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by others, it cleans up as for Ctrl-C
     sys.exit(main())

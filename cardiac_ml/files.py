@@ -1,5 +1,6 @@
 """Where data lie, and how files are written so that a killed process never leaves half of one."""
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent  # the repository, when the kit is used from a clone
+_unchanged = set()  # sealed folders whose checksums this process has compared
 
 
 class DataError(ValueError):
@@ -86,6 +88,37 @@ def checksum(path: str | Path) -> str:
     return f"{value:08x}"
 
 
+def seal(folder: Path) -> None:
+    """Write ``checksums.json`` with the checksum of every file in a folder of the cache."""
+    sums = {path.relative_to(folder).as_posix(): checksum(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    (folder / "checksums.json").write_text(json.dumps(sums, indent=1), encoding="utf-8")
+
+
+def changed(folder: Path) -> str:
+    """What is wrong with a sealed folder, "" if nothing is: looked at once in each process."""
+    if folder not in _unchanged:
+        try:
+            sums = json.loads((folder / "checksums.json").read_text(encoding="utf-8"))
+            if wrong := [name for name, value in sums.items() if checksum(folder / name) != value]:
+                return f"{', '.join(wrong[:3])} changed since it was written"
+        except (OSError, ValueError, AttributeError) as error:
+            return str(error)
+        _unchanged.add(folder)
+    return ""
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of an .npz in the cache, each checked by its CRC-32; None where it is absent or no longer whole."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return dict(saved)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # numpy, zipfile and zlib have many ways to stumble over a damaged file
+        print(f"{path} is damaged ({error}), so it is made again.")
+        return None
+
+
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "wb"):
     """Open a temporary file beside ``path`` and rename it to ``path`` once the block ends without an error.
@@ -95,6 +128,7 @@ def atomic_write(path: str | Path, mode: str = "wb"):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_parts(path.parent)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
@@ -113,7 +147,7 @@ def atomic_write(path: str | Path, mode: str = "wb"):
 def new_folder(folder: str | Path, shared: bool = False):
     """A temporary folder that becomes ``folder`` once the block ends without an error; one that holds data is refused.
 
-    ``shared``: several processes may make the same folder (of the cache, say); the first one's is kept.
+    ``shared``: several processes may make the same folder (of the cache); the first one's is kept, and sealed.
     """
     folder = Path(folder)
     if not shared and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -121,9 +155,12 @@ def new_folder(folder: str | Path, shared: bool = False):
     part = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_parts(folder.parent)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
         yield part
         part.chmod(0o755)
+        if shared:
+            seal(part)
         if not (shared and folder.exists()):
             part.replace(folder)  # an empty folder may be there; if it is filled by now this fails and nothing is lost
     except OSError as error:
@@ -135,8 +172,20 @@ def new_folder(folder: str | Path, shared: bool = False):
 
 
 def sweep(kept: Path, pattern: str) -> None:
-    """Remove what else matches ``pattern`` beside ``kept``, and what killed processes left there a day ago or earlier."""
-    old = [path for path in kept.parent.glob(".*.part") if time.time() - path.stat().st_mtime > 24 * 3600]
-    for path in [*(path for path in kept.parent.glob(pattern) if path != kept), *old]:
-        with suppress(OSError):  # another process may still use it, or remove it too
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Remove what else matches ``pattern`` beside ``kept``."""
+    for path in kept.parent.glob(pattern):
+        if path != kept:
+            _remove(path)
+
+
+def _sweep_parts(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder, once it is a day old: before, one may be at work."""
+    for path in folder.glob(".*.????????.part"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > 24 * 3600:
+                _remove(path)
+
+
+def _remove(path):
+    with suppress(OSError):  # another process may still use it, or remove it too
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

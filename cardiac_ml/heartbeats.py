@@ -8,6 +8,7 @@ file has no header and 188 columns: 187 samples in 0..1, padded with zeros, then
 ``.csv``, ``.csv.gz`` or inside a ``.zip``, which is read where it is and never unpacked.
 """
 import gzip
+import shutil
 import warnings
 import zipfile
 import zlib
@@ -19,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import (DataError, Split, atomic_write, cache_folder, checksum, code_fingerprint, find_data,
-                              fingerprint, new_folder, sweep)
+from cardiac_ml.files import (DataError, Split, atomic_write, cache_folder, changed, checksum, code_fingerprint,
+                              find_data, fingerprint, new_folder, sweep)
 
 SAMPLES = 187
 COLUMNS = SAMPLES + 1  # the class comes last
@@ -120,7 +121,10 @@ def simulate(hearts: int = 64, seed: int = 0, out: str | Path | None = None, wor
     code = code_fingerprint(Path(virtual.__file__).parent, Path(__file__).with_name("leads.py"))
     folder = cache_folder() / f"virtual_heartbeats_{hearts}_{seed}_{code}" if out is None else Path(out).expanduser()
     if out is None and folder.is_dir():
-        return folder
+        if not (what := changed(folder)):
+            return folder
+        print(f"{folder} is no longer whole ({what}), so it is made again.")
+        shutil.rmtree(folder)
     size = {} if hearts == 64 else dict(train=200 * hearts, test=50 * hearts, ptb=83 * hearts)  # as many a heart
     with new_folder(folder, shared=out is None) as part:
         write_folder(part, simulate_heartbeats(hearts, seed, workers=workers, **size),

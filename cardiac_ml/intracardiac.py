@@ -178,7 +178,9 @@ def _packed(owner, version, write) -> Intracardiac:
     folder = cache_folder() / f"{owner}_{fingerprint(version, labels)}"
     try:
         return open_pack(folder)
-    except DataError:  # absent, or damaged by hand or a power cut
+    except DataError as error:  # absent, or damaged by hand or a power cut
+        if folder.exists():
+            print(error)
         shutil.rmtree(folder, ignore_errors=True)
     write(folder)
     sweep(folder, f"{owner}_*")

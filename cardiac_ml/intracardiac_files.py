@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,10 +20,10 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from cardiac_ml.activation import activation_times
-from cardiac_ml.files import DataError, checksum, new_folder
+from cardiac_ml.files import DataError, changed, fingerprint, new_folder
 
 SAMPLES, ELECTRODE_COUNT, POINT_COUNT = 500, 10, 75
-LOWEST_MV, REST_MV, HIGHEST_MV = -200, -20, 200  # beyond these a voltage is in another unit, or is none
+LOWEST_MV, REST_MV = -200, -20  # what lies lower, or never so low, is in another unit, or no voltage
 LARGEST_ELECTRODE_MV = 100  # the published ones stay below 10
 PUBLISHED_PAIRS = {  # the 17 folders of doi 10.6075/J0SN094N; "X" and "X_I" are two parts of one design
     "data_hearts_dd_0p2": 435,
@@ -77,10 +78,12 @@ def parse_name(path: str) -> tuple[str, str, dict[str, str]]:
     rest = stem[len(design):].lstrip("_")
     pairs = FIELD.findall(rest)
     spelled = sum(len(key) + len(value) + 2 for key, value in pairs) - 1
-    if not role or spelled != len(rest) or "volunteer" not in dict(pairs) or len(dict(pairs)) != len(pairs):
+    numbers = [value for key, value in pairs if key in WHOLE_NUMBERS]
+    if (not role or spelled != len(rest) or "volunteer" not in dict(pairs) or len(dict(pairs)) != len(pairs)
+            or not all(re.fullmatch("[0-9]{1,9}", value) for value in numbers) or not path.isprintable()):
         raise DataError(f"cannot read the file name {path}. Expected names such as VmData_hearts_dd_0p2_geo_act_1_bcl_"
-                        "bcl.600.pattern.0.volunteer.v1.npy: fields key.value, each once, volunteer among them. "
-                        "Rename the file, or move it out of the data folder.")
+                        "bcl.600.pattern.0.volunteer.v1.npy: fields key.value, each once, volunteer among them, "
+                        f"whole numbers for {', '.join(WHOLE_NUMBERS)}. Rename the file or move it out of the data folder.")
     return role, design, dict(pairs)
 
 
@@ -117,7 +120,7 @@ def _table(rows) -> pd.DataFrame:
     table["act"] = table["design"].str.extract(r"_act_(\d+)", expand=False)
     for name in table.columns.difference(["heart", "design", "file"]):
         given = table[name].dropna()
-        if given.str.fullmatch(r"\d+").all():
+        if given.str.fullmatch(r"\d{1,18}").all():
             table[name] = pd.to_numeric(table[name]).astype("Int64")
     return tidy(table)
 
@@ -141,14 +144,18 @@ def _with_documentation(table, folder) -> pd.DataFrame:
     path = Path(folder) / CASES_FILE
     if not path.is_file():
         return table
-    known = pd.read_csv(path, dtype={"heart": str, "kind": str, "file": str})
-    if "file" not in known or known["file"].duplicated().any():
-        return table
-    known = known.set_index("file").reindex(table["file"]).reset_index(drop=True)
-    for name in known.columns.difference(["heart", "design"]):
-        old = table[name].astype(object) if name in table else None
-        table[name] = known[name] if old is None else known[name].astype(object).where(known[name].notna(), old)
-    return tidy(table)
+    try:
+        known = pd.read_csv(path, dtype={"heart": str, "kind": str, "file": str})
+        if "file" not in known or known["file"].duplicated().any():
+            return table
+        known = known.set_index("file").reindex(table["file"]).reset_index(drop=True)
+        for name in known.columns.difference(["heart", "design"]):
+            old = table[name].astype(object) if name in table else None
+            table[name] = known[name] if old is None else known[name].astype(object).where(known[name].notna(), old)
+        return tidy(table)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{path} is not the table that this kit writes ({error}). Write the data again, or remove that "
+                        "file: then the names of the files tell all that is known.") from error
 
 
 # ---- reading ----
@@ -157,12 +164,12 @@ def read_pair(electrodes: Path, voltage: Path) -> tuple[np.ndarray, np.ndarray]:
     """((500, 10) electrodes, (500, 75) voltage) in mV, as stored in the two files, once both are sure to be sound."""
     electrodes_mv, voltage_mv = _read_signal(electrodes, ELECTRODE_COUNT), _read_signal(voltage, POINT_COUNT)
     lowest, highest = voltage_mv.min(), voltage_mv.max()
-    if lowest < LOWEST_MV or lowest > REST_MV or highest > HIGHEST_MV:
+    if lowest < LOWEST_MV or lowest > REST_MV or highest > -lowest:
         raise DataError(f"{voltage}: the voltage spans {lowest:.3g} .. {highest:.3g}; a heart at rest has about "
-                        "-85 mV and at its peak 50 mV at most. Is it in mV?")
+                        "-85 mV and at its peak 50 mV at most. Is it in mV, with its sign?")
     largest = np.abs(electrodes_mv).max()
     if not 0 < largest <= LARGEST_ELECTRODE_MV:
-        what = "all values are zero" if largest == 0 else f"values reach {largest:.3g} mV; are these microvolts?"
+        what = "all values are zero." if largest == 0 else f"values reach {largest:.3g} mV; are these microvolts?"
         raise DataError(f"{electrodes}: {what} A heartbeat makes 0.1 to 10 mV at an electrode. {DOWNLOAD}")
     return electrodes_mv, voltage_mv
 
@@ -170,7 +177,7 @@ def read_pair(electrodes: Path, voltage: Path) -> tuple[np.ndarray, np.ndarray]:
 def _read_signal(path, columns) -> np.ndarray:
     try:
         signal = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # numpy has many ways to stumble over a damaged header
         start = path.read_bytes()[:8] if path.is_file() else b""
         why = "truncated, or a pickle inside, which is never read" if start.startswith(b"\x93NUMPY") else (
             f"not a .npy file but one that starts with {start!r}; pickles are never read" if start else "an empty file")
@@ -191,12 +198,19 @@ def _read_signal(path, columns) -> np.ndarray:
 def read_batches(table, pairs, progress: bool = True, size: int = 64):
     """The pairs' files as batches (electrodes_mv (n, 500, 10), voltage_mv (n, 500, 75), table), in order."""
     bar = tqdm(total=len(pairs), desc="packing", unit="pairs", **{} if progress else dict(disable=True))
+    seen, copies = {}, []
     with bar, ThreadPoolExecutor(min(8, max(2, os.cpu_count() or 2))) as pool:
         for start in range(0, len(pairs), size):
             rows = slice(start, start + size)
             both = list(pool.map(lambda pair: read_pair(*pair), pairs[rows]))
+            for pair, signals in zip(pairs[rows], both):
+                if (first := seen.setdefault(fingerprint(signals[0]), pair.electrodes)) != pair.electrodes:
+                    copies.append(f"{pair.electrodes} and {first}")
             yield np.stack([pair[0] for pair in both]), np.stack([pair[1] for pair in both]), table.iloc[rows]
             bar.update(len(both))
+    if copies:
+        warnings.warn(f"{len(copies)} cases are copies of another under another name, such as {copies[0]}. They may come "
+                      "to both sides of a split: remove one of each.", stacklevel=2)
 
 
 # ---- the pack ----
@@ -204,7 +218,6 @@ def read_batches(table, pairs, progress: bool = True, size: int = 64):
 PACK_FORMAT = 2
 SHAPES = {"electrodes": (ELECTRODE_COUNT, SAMPLES), "voltage": (POINT_COUNT, SAMPLES), "activation": (POINT_COUNT,)}
 CASE_BYTES = 4 * sum(int(np.prod(shape)) for shape in SHAPES.values()) + 200
-_verified = set()  # packs whose checksums this process has compared
 
 
 def write_pack(batches, folder, cases: int, source: str, unpaired=()) -> Path:
@@ -221,8 +234,7 @@ def write_pack(batches, folder, cases: int, source: str, unpaired=()) -> Path:
     with new_folder(folder, shared=True) as part:
         table = _write_arrays(batches, part, cases)
         table.to_csv(part / "table.csv", index=False)
-        sums = {path.name: checksum(path) for path in sorted(part.iterdir())}
-        card = {"format": PACK_FORMAT, "source": source, "unpaired": list(unpaired), "cases": cases, "checksums": sums,
+        card = {"format": PACK_FORMAT, "source": source, "unpaired": list(unpaired), "cases": cases,
                 "columns": {name: str(kind) for name, kind in table.dtypes.items()}}
         (part / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
     return folder
@@ -268,16 +280,14 @@ def read_pack(folder) -> tuple[dict[str, np.ndarray], pd.DataFrame, dict]:
     """
     folder = Path(folder)
     try:
+        if what := changed(folder):
+            raise ValueError(what)
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         if card["format"] != PACK_FORMAT:
             raise ValueError(f"its format is {card['format']}, expected {PACK_FORMAT}")
-        if folder not in _verified:
-            if wrong := [name for name, value in card["checksums"].items() if checksum(folder / name) != value]:
-                raise ValueError(f"{', '.join(wrong)} changed since it was written")
-            _verified.add(folder)
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode=None if name == "activation" else "c")
                   for name in SHAPES}
         table = pd.read_csv(folder / "table.csv", dtype=card["columns"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-        raise DataError(f"{folder} is no whole pack ({error}). Remove it; it will be made again.") from error
+        raise DataError(f"{folder} is no whole pack ({error}): it has to be made again.") from error
     return arrays, table.fillna({name: "" for name in ("heart", "kind", "design", "file")}), card  # "" is NaN in a CSV

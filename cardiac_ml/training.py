@@ -17,7 +17,7 @@ import os
 import time
 import warnings
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -138,9 +138,10 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     history = pd.DataFrame(rows, columns=["epoch", "train_loss", "valid_loss", "score", "lr", "seconds"])
     name = getattr(score, "__name__", "score").replace("_", " ") if score else "loss"
     history.attrs = dict(score=name, best_epoch=best[1] if best else len(rows), ended=ended)
-    if held_out is not None and rows and best is None:
-        raise TrainingStopped("In no epoch were all outputs on the validation rows finite numbers, so there is nothing to "
-                              f"keep. Try a smaller lr than {lr:g}, or look for extreme values in inputs and targets.")
+    finite = all(torch.isfinite(value).all() for value in model.state_dict().values())
+    if rows and not (finite and (best or held_out is None)):
+        raise TrainingStopped("In no epoch were all weights, and all outputs on the validation rows, finite numbers: there "
+                              f"is nothing to keep. Try a smaller lr than {lr:g}, or look for extreme inputs and targets.")
     return Fit(model.eval(), history)
 
 
@@ -349,6 +350,9 @@ class Checkpoint:
         if not self.path.exists():
             return [], None
         try:
+            with zipfile.ZipFile(self.path) as archive:  # torch.load compares no checksums
+                if wrong := archive.testzip():
+                    raise zipfile.BadZipFile(wrong)
             state = torch.load(self.path, map_location=device, weights_only=True)
             found, rows = json.loads(state["training"]), json.loads(state["rows"])
         except Exception as error:
@@ -444,7 +448,7 @@ def load(path, model=None):
     One of the kit is made anew. For one of your own give an untrained ``model`` of the same kind, which gets the weights.
     """
     card, weights = read_saved(path)
-    model = _network(path, card) if model is None else copy.deepcopy(model)
+    model = _network(path, card, len(weights)) if model is None else copy.deepcopy(model)
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: value.shape for name, value in weights.items()}
     if wanted != found:
@@ -482,8 +486,7 @@ def read_saved(path):
             raise ValueError("it holds weights that are NaN, infinite or no numbers")
         if not isinstance(card, dict) or not {"format", "network", "config"} <= set(card):
             raise ValueError("its card lacks format, network or config")
-    except (OSError, ValueError, KeyError, EOFError, TypeError, MemoryError, NotImplementedError,
-            zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except Exception as error:  # numpy, zipfile and zlib have many ways to stumble over a damaged file
         raise DataError(f"{path} is not a saved network, or it is damaged ({error}). Save it again, or copy it again "
                         "from where it came.") from error
     if card["format"] != FORMAT:
@@ -492,18 +495,28 @@ def read_saved(path):
     return card, weights
 
 
-def _network(path, card):
-    """A network of the kit, of the kind that the card names, not yet with its weights."""
+def _network(path, card, most):
+    """A network of the kit, of the kind that the card names and of at most so many parameters, not yet with its weights."""
     module, _, name = str(card["network"]).rpartition(".")
     kind = None
     if module == "cardiac_ml" or module.startswith("cardiac_ml."):  # nothing else is imported for a file
-        kind = getattr(importlib.import_module(module), name, None)
+        with suppress(ImportError):
+            kind = getattr(importlib.import_module(module), name, None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise DataError(f"{path} holds a {card['network']}, which is not a network of this kit. If it is yours, give an "
                         f"untrained one: load({str(path)!r}, {name}()).")
+    made = []
+
+    def count(*parameter):
+        made.append(None)
+        if len(made) > most:
+            raise ValueError(f"it has more than the {most} weights of the file")
+    counting = nn.modules.module.register_module_parameter_registration_hook(count)
     try:
-        with torch.device("meta"):  # shapes without memory: a file may claim any size
+        with torch.device("meta"):  # shapes without memory: a file may claim any size, and any number of layers
             return kind(**(card["config"] or {}))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path} holds a {card['network']} whose configuration {card['config']} this version of the kit "
+        raise DataError(f"{path} holds a {card['network']} whose configuration {str(card['config'])[:500]} this version of the kit "
                         f"does not know: {error}. Use the version that saved it, or train again.") from error
+    finally:
+        counting.remove()

@@ -187,9 +187,10 @@ for name, shape in intracardiac_files.SHAPES.items():  # holes instead of zeros:
         file.truncate(file.tell() + 4 * cases * int(np.prod(shape)))
 table = intracardiac_files.tidy(pd.DataFrame({"heart": np.repeat([f"v{n}" for n in range(15)], 1075)[:cases]}))
 table.to_csv(folder / "table.csv", index=False)
-card = dict(format=intracardiac_files.PACK_FORMAT, source="sparse", unpaired=[], cases=cases, checksums={},
+card = dict(format=intracardiac_files.PACK_FORMAT, source="sparse", unpaired=[], cases=cases,
             columns={name: str(kind) for name, kind in table.dtypes.items()})
 (folder / "card.json").write_text(json.dumps(card))
+(folder / "checksums.json").write_text("{}")
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 dataset = intracardiac.open_pack(folder)

@@ -1,5 +1,6 @@
 """The intracardiac files: found in any layout, refused with a clear word when something is wrong, and written."""
 import pickle
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -51,9 +52,12 @@ def test_names_are_read_in_any_order_of_fields(name, design, fields):
 
 
 @pytest.mark.parametrize("name", ["VmData_a_volunteer.v1 (1)", "VmData_a_pattern.3", "VmData", "VmData_hearts",
-                                  "VmData_a_volunteer.v1.volunteer.v2", "pECGData_a_volunteer.v1.pattern."])
+                                  "VmData_a_volunteer.v1.volunteer.v2", "pECGData_a_volunteer.v1.pattern.",
+                                  "VmData_a_volunteer.v1.bcl.slow", "VmData_a_volunteer.v1.bcl.600.5",
+                                  "VmData_a_volunteer.v1.pattern." + 20 * "9", "strange\udcff/VmData_a_volunteer.v1"])
 def test_a_name_that_cannot_be_read_is_an_error(tmp_path, name):
     made_pair(tmp_path / PLACE, NAME, made_activation(1, 0))
+    (tmp_path / f"{name}.npy").parent.mkdir(exist_ok=True)
     (tmp_path / f"{name}.npy").write_bytes(b"")
     refused(tmp_path, f"{name}.npy", "key.value", "Rename")
 
@@ -158,10 +162,31 @@ def _damage(kind, path):
     elif kind == "archive":
         with path.open("wb") as file:
             np.savez(file, signal)
+    elif kind == "10^12 rows":
+        with path.open("wb") as file:
+            fields = {"descr": "<f8", "fortran_order": False, "shape": (10**12, 75)}
+            np.lib.format.write_array_header_1_0(file, fields)
     else:
         changed = {"74 points": signal[:, :-1], "transposed": signal.T, "reshaped": signal.reshape(-1),
-                   "whole numbers": signal.astype(int), "in volts": signal / 1000, "in microvolts": signal * 1000}
+                   "whole numbers": signal.astype(int), "in volts": signal / 1000, "in microvolts": signal * 1000,
+                   "upside down": -signal}
         np.save(path, changed[kind])
+
+
+@pytest.mark.parametrize("content", [b"", b'file,kind\n"a,b\n', b"file,kind\n\xff,b\n", b"file,kind\na,b\na,b,c,d\n",
+                                     b"file,bcl\n%s/pECGData_hearts_dd_0p2_volunteer.v1_pattern.0.npy,slow\n"
+                                     % PLACE.encode()])
+def test_a_table_of_cases_that_is_none_is_named(folder, content):
+    (folder / "documentation").mkdir()
+    (folder / "documentation" / "cases.csv").write_bytes(content)
+    refused(folder, "cases.csv is not the table that this kit writes", "or remove that file")
+
+
+def test_a_case_copied_under_another_name_is_said(folder):
+    for path in (folder / PLACE).glob("*volunteer.v1_pattern.0.npy"):
+        shutil.copy(path, str(path).replace("pattern.0", "pattern.7"))
+    with pytest.warns(UserWarning, match="1 cases are copies of another .*pattern.7.npy and .*pattern.0.npy"):
+        assert len(load(folder)) == 29
 
 
 @pytest.mark.parametrize("kind, words", [
@@ -176,8 +201,10 @@ def _damage(kind, path):
     ("transposed", ["(75, 500)", "transposed", ".T"]),
     ("reshaped", ["(37500,)", "expected (500, 75)"]),
     ("whole numbers", ["int64", "real numbers"]),
-    ("in volts", ["0.025", "Is it in mV?"]),
-    ("in microvolts", ["Is it in mV?"]),
+    ("in volts", ["0.025", "Is it in mV"]),
+    ("in microvolts", ["Is it in mV"]),
+    ("upside down", ["with its sign?"]),
+    ("10^12 rows", ["cannot be read"]),
 ])
 def test_a_bad_voltage_file_is_named(folder, own_cache, kind, words):
     path = next((folder / "data_hearts_dd_0p2_geo_act_1_bcl").glob("VmData*v4.npy"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_intracardiac import load, made_activation, made_batches, made_intracardiac_files, made_pair
 
-from cardiac_ml import intracardiac, intracardiac_files
+from cardiac_ml import files, intracardiac, intracardiac_files
 from cardiac_ml.intracardiac_files import write_pack
 from cardiac_ml.files import DataError
 
@@ -68,9 +68,9 @@ def test_a_pack_older_than_its_files_is_made_again(folder, own_cache, change):
     assert ("scar (1)" in repr(after)) == (change == "documented")
 
 
-@pytest.mark.parametrize("file", ["voltage.npy", "table.csv", "card.json", "activation.npy"])
+@pytest.mark.parametrize("file", ["voltage.npy", "table.csv", "card.json", "activation.npy", "checksums.json"])
 @pytest.mark.parametrize("damage", ["a flipped bit", "cut off"])
-def test_a_damaged_pack_is_made_again(folder, own_cache, file, damage):
+def test_a_damaged_pack_is_made_again_and_said(folder, own_cache, file, damage, capsys):
     before = load(folder)
     path = next(own_cache.iterdir()) / file
     expected = np.array(before.voltage_mv)
@@ -78,9 +78,10 @@ def test_a_damaged_pack_is_made_again(folder, own_cache, file, damage):
     content[len(content) // 2] ^= 4 if damage == "a flipped bit" else 0
     path.unlink()
     path.write_bytes(content if damage == "a flipped bit" else content[:len(content) * 2 // 3])
-    intracardiac_files._verified.clear()  # as in a new process
+    files._unchanged.clear()  # as in a new process
     after = load(folder)
     assert np.array_equal(after.voltage_mv, expected) and len(here(own_cache)) == 1 and path.stat().st_size
+    assert after.source == before.source and "is no whole pack" in capsys.readouterr().out
 
 
 def test_two_folders_have_two_packs(folder, own_cache, tmp_path):

@@ -229,7 +229,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, named):
     assert (tmp_path / "c.pt").read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:len(b) // 2], lambda b: b"not a checkpoint"])
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:len(b) // 2], lambda b: b"not a checkpoint",
+                                    lambda b: b[:len(b) // 2] + bytes([b[len(b) // 2] ^ 4]) + b[len(b) // 2 + 1:]])
 def test_a_damaged_checkpoint_is_named(tmp_path, damage):
     fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt", **PLAIN)
     (tmp_path / "c.pt").write_bytes(damage((tmp_path / "c.pt").read_bytes()))
@@ -366,6 +367,8 @@ def test_a_network_whose_outputs_are_not_finite_is_never_returned():
     with pytest.raises(TrainingStopped, match="smaller lr"):
         fit(small(), (x, y), (x, y), score=lambda t, o: 1.0, epochs=2, lr=1e30, loss=lambda o, t: o.clamp(-1, 1).sum() * 0 + 1
             + 1e-9 * o.nan_to_num().sum(), **PLAIN)
+    with pytest.raises(TrainingStopped, match="all weights"):  # without validation: the last step broke it
+        fit(Line(187, 3), (x[:2], y[:2]), epochs=1, lr=1e38, weight_decay=1e38, **PLAIN)
 
 
 def test_a_full_gpu_says_which_batch_size_to_try():
@@ -474,6 +477,8 @@ def test_a_saved_network_answers_the_same_and_knows_where_it_comes_from(tmp_path
     (dict(config=dict(classes=3, flavour=1)), "whose configuration .* this version of the kit does not know"),
     (dict(config=dict(classes=4, width=8, depths=[1, 1])), r"head.1.weight is \(3, .*\) in the file and \(4, "),
     (dict(config=dict(classes=3, width=10**6, depths=[1, 1])), "differs from this HeartbeatNet"),  # no memory is asked for
+    (dict(config=dict(classes=3, width=8, depths=[10**7])), "more than the [0-9]+ weights of the file"),
+    (dict(network="cardiac_ml.absent.Net"), "not a network of this kit"),
 ])
 def test_a_network_of_another_version_or_kind_is_refused(tmp_path, changes, named):
     save(tmp_path / "m.npz", small())

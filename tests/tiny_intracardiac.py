@@ -51,7 +51,7 @@ def made_intracardiac_files(folder: Path, hearts=("v1", "v2", "v4", "v10"), patt
         for place, grammar in GRAMMARS.items():
             for pattern in range(patterns):
                 name = grammar.format(role="{role}", heart=heart, number=pattern)
-                made_pair(folder / place, name, made_activation(number, pattern), seed=number)
+                made_pair(folder / place, name, made_activation(number, pattern), seed=1000 * pairs + number)
                 pairs += 1
         for site in range(sites):
             name = FOCAL[1].format(role="{role}", heart=heart, number=site)

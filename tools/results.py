@@ -119,8 +119,12 @@ def rows_of(task, options, keep=KEPT):
 
 def read_kept(path):
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        kept = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {key: row for key, row in kept.items() if Row(*row)}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        print(f"{path} is damaged ({error}): what it held is measured again.")
         return {}
 
 

@@ -88,13 +88,17 @@ def _block_file(stored, number):
 
 
 def _is_whole(stored, number):
-    """A block counts where its list is there and its samples are those that were written."""
+    """A block counts where its list is there, and list and samples are those that were written."""
     try:
         block = json.loads(_block_file(stored, number).read_text())
         rows = np.load(stored, mmap_mode="r")[number * BLOCK:(number + 1) * BLOCK]
-        return block["crc32"] == zlib.crc32(np.ascontiguousarray(rows))
+        return block["crc32"] == _crc32(rows, block["rows"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _crc32(samples, rows):
+    return zlib.crc32(json.dumps(rows).encode(), zlib.crc32(np.ascontiguousarray(samples)))
 
 
 def _prepare_block(stored, number, listed):
@@ -114,7 +118,7 @@ def _prepare_block(stored, number, listed):
     memory[number * BLOCK:number * BLOCK + len(samples)] = samples
     memory.flush()
     with atomic_write(_block_file(stored, number), "w") as file:
-        json.dump(dict(crc32=zlib.crc32(samples), rows=rows), file)
+        json.dump(dict(crc32=_crc32(samples, rows), rows=rows), file)
 
 
 def ready(signal_mv, rate_hz):

@@ -6,14 +6,14 @@ without an infarct), rhythm, and the way from atria to ventricles. Reading and w
 from dataclasses import replace
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from scipy.signal import resample_poly
-from tqdm.auto import tqdm
 
 from cardiac_ml.files import new_folder
 from cardiac_ml.lead_importance.twelve_leads import TARGETS
 from cardiac_ml.leads import INDEPENDENT, LEADS, from_independent, independent, to_leads
 from cardiac_ml.virtual import beats, patterns, rhythm
+from cardiac_ml.virtual.parallel import in_order
 from cardiac_ml.virtual.patient import draw_patient, electrodes_mv, simulate_beats
 
 RATE_HZ, SECONDS = 500, 10
@@ -24,10 +24,9 @@ RHYTHMS = {"sinus rhythm": (640, 1000), "sinus bradycardia": (1080, 1450), "sinu
 
 def write_records(folder, hearts, seed=0, lead_field="sphere", each=8, workers=None, progress=True):
     """``each`` records of every heart, named heart_record, as WFDB files in a new folder."""
-    jobs = (delayed(_one_heart)(seed, number, lead_field, each) for number in range(1, hearts + 1))
+    jobs = [delayed(_one_heart)(seed, number, lead_field, each) for number in range(1, hearts + 1)]
     with new_folder(folder, shared=True) as part:
-        made = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
-        for number, records in enumerate(tqdm(made, total=hearts, unit="heart", disable=not progress), start=1):
+        for number, records in enumerate(in_order(jobs, workers, progress), start=1):
             for k, (ecg_mv, targets) in enumerate(records):
                 write_record(part, f"v{number:04d}_{k}", ecg_mv, [TARGETS[name][0] for name in targets],
                              patient=f"v{number:04d}")

@@ -14,13 +14,12 @@ currents in pA/pF, concentrations in mM, times in ms.
 and epicardial cells, paced at two cycle lengths with more or less of the rapid delayed rectifier current I_Kr.
 """
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cardiac_ml.files import DataError, cache_folder, atomic_write
+from cardiac_ml.files import DataError, atomic_write, cache_folder, read_arrays
 from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.virtual.compiled import compiled
 
@@ -297,12 +296,10 @@ def action_potential_table() -> ActionPotentials:
     """
     digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     path = cache_folder() / "virtual" / f"action_potentials_{digest}.npz"
-    names = ActionPotentials.__dataclass_fields__
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            return ActionPotentials(**{name: saved[name] for name in names})
-    except (FileNotFoundError, KeyError, ValueError, EOFError, zipfile.BadZipFile):   # absent, or not a whole table
-        table = compute_table()
+    names = set(ActionPotentials.__dataclass_fields__)
+    if (saved := read_arrays(path)) and set(saved) == names:
+        return ActionPotentials(**saved)
+    table = compute_table()
     with atomic_write(path) as file:
         np.savez_compressed(file, **{name: getattr(table, name) for name in names})
     return table

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cardiac_ml.files import DataError, atomic_write, cache_folder
+from cardiac_ml.files import DataError, atomic_write, cache_folder, read_arrays
 from cardiac_ml.xray import phantom
 from cardiac_ml.xray.dicom import is_dicom, read_dicom
 from cardiac_ml.xray.picture import (MOST_PIXELS, SIDES, SIZE, Frame, Picture, cardiothoracic_ratio, from_array,
@@ -149,12 +149,12 @@ def _virtual(count: int, size: int, seed: int) -> ChestXrays:
     """Virtual chests, made once and then read from the cache."""
     path = cache_folder() / "virtual_chests" / f"version{phantom.VERSION}_{count}_of_{size}_pixels_seed_{seed}.npz"
     columns = [*SIDES, "mm_per_pixel"]
-    if not path.exists():
+    if (saved := read_arrays(path)) is None:
         pictures, table = phantom.make_radiographs(count, size=size, seed=seed)
+        saved = dict(pictures=pictures.astype(np.float16), rows=table[columns].to_numpy(float))
         with atomic_write(path) as file:
-            np.savez(file, pictures=pictures.astype(np.float16), rows=table[columns].to_numpy(float))
-    with np.load(path, allow_pickle=False) as saved:
-        pictures, table = saved["pictures"].astype(np.float32), pd.DataFrame(saved["rows"], columns=columns)
+            np.savez(file, **saved)
+    pictures, table = saved["pictures"].astype(np.float32), pd.DataFrame(saved["rows"], columns=columns)
     table.insert(0, "image", [f"virtual_{number:04d}" for number in range(count)])
     print(f"{count} virtual chest X-rays (a 3-D phantom). For real ones give a folder with boxes.csv and pictures.")
     sides, table = np.float32(table[list(SIDES)] / size), table.assign(height=size, width=size)
