@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import made_heartbeat_files, message, unwritable
+from tiny import flip_a_bit, made_heartbeat_files, message, unwritable
 
 from cardiac_ml import heartbeats
 from cardiac_ml.heartbeats import Source, parse_rows, write_rows
@@ -69,12 +69,6 @@ def test_a_changed_file_is_read_again_and_its_old_copy_goes(folder, copies):
     with_cell(folder, 3, 10, "7.125")  # the same size, and only its time differs
     os.utime(folder / "mitbih_train.csv", ns=(state.st_atime_ns, state.st_mtime_ns + 1))
     assert "line 3 has 7.125" in message(load_mitbih, folder)
-
-
-def flip_a_bit(copy):
-    content = bytearray(copy.read_bytes())
-    content[-1000] ^= 4
-    copy.write_bytes(content)
 
 
 @pytest.mark.parametrize("damage", [

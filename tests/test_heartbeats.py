@@ -8,9 +8,9 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import made_heartbeat_files, made_rows, message, unwritable
+from tiny import flip_a_bit, made_heartbeat_files, made_rows, message, unwritable
 
-from cardiac_ml import heartbeats
+from cardiac_ml import files, heartbeats
 from cardiac_ml.heartbeats import (DS1, DS2, PACED, Heartbeats, beat_lengths, concatenate, load_mitbih, load_ptb,
                                    simulate, split_by_patient, split_random)
 
@@ -219,6 +219,10 @@ def test_virtual_beats_stand_in_and_say_so(no_real_data, capsys, tmp_path):
 def test_virtual_beats_are_made_once_more_when_the_simulator_changes(no_real_data, monkeypatch):
     first = simulate()
     assert simulate() == first and len(no_real_data.calls) == 1
+    files._unchanged.clear()  # as in a new process
+    flip_a_bit(first / "mitbih_train.csv")
+    assert simulate() == first and len(no_real_data.calls) == 2
+    no_real_data.calls.pop()
     monkeypatch.setattr(heartbeats, "code_fingerprint", lambda *_: "other")
     assert simulate() != first and len(no_real_data.calls) == 2 and not first.exists(), "the old ones are swept"
 

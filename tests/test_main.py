@@ -1,4 +1,6 @@
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +36,37 @@ def test_intracardiac_files_in_the_real_layout(tmp_path, capsys):
     assert main(["simulate", "intracardiac", "--hearts", "1", "--cases", "2", "--out", str(out)]) == 1
     assert "never overwritten" in capsys.readouterr().err
     assert main(["pack", str(out)]) == 0 and "2 heartbeats" in capsys.readouterr().out
+
+
+SLOW = """
+import runpy, sys, time
+from joblib import delayed
+from tiny_intracardiac import made_batches
+from cardiac_ml.virtual import dataset, parallel
+def job(number):
+    import os, time
+    print(os.getpid(), flush=True)
+    time.sleep(60 * number)
+def slow(*sizes, **options):
+    yield next(made_batches())
+    yield from parallel.in_order([delayed(job)(number) for number in (0, 1, 1)], 2, False)
+dataset.simulate_intracardiac = slow
+sys.argv[1:] = ["simulate", "intracardiac", "--out", sys.argv[1]]
+runpy.run_module("cardiac_ml", run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for processes by their numbers")
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_however_a_simulation_ends_its_workers_end(tmp_path, sign):
+    path = os.pathsep.join(map(str, (Path(cardiac_ml.__file__).parents[1], Path(__file__).parent)))
+    process = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path / "out")], text=True, stdout=subprocess.PIPE,
+                               env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
+    workers = {int(process.stdout.readline()) for _ in range(3)}
+    process.send_signal(sign)
+    assert process.wait(timeout=60) == (130 if sign == signal.SIGTERM else -9)
+    process.stdout.read()  # until no worker holds its other end
+    assert process.pid not in workers and bool(list(tmp_path.iterdir())) == (sign == signal.SIGKILL)
 
 
 def test_help_names_every_command(capsys):

@@ -139,6 +139,16 @@ def test_what_a_killed_process_left_is_ignored_and_removed_after_a_day(folder, o
     assert len(load(folder)) == 15 and left not in here(own_cache) and len(here(own_cache)) == 1
 
 
+def test_what_killed_writers_left_goes_wherever_one_writes_again(tmp_path):
+    for name in (".c.pt.abcd1234.part", ".out.abcd1234.part", "mine.part"):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".young.abcd1234.part").touch()
+    with files.atomic_write(tmp_path / "c.pt"):
+        pass
+    assert here(tmp_path) == [".young.abcd1234.part", "c.pt", "mine.part"]
+
+
 def test_an_interrupted_pack_leaves_nothing(folder, own_cache, monkeypatch):
     calls, read = [], intracardiac_files.read_pair
 
@@ -191,6 +201,12 @@ def test_two_processes_may_pack_at_once(folder, own_cache, tmp_path):
     assert all(process.returncode == 0 for process in processes), answers
     assert answers[0][0] == answers[1][0] and answers[0][0].startswith("14 ")
     assert len(here(own_cache)) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+def test_killed_at_any_moment_caches_end_as_undisturbed_ones(tmp_path):
+    from tools.kill_tests import caches
+    assert caches(tmp_path, kills=6) == []
 
 
 # ---- the disk ----

@@ -248,6 +248,12 @@ def test_a_checkpoint_holds_no_pickled_code(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+def test_killed_at_any_moment_a_training_ends_as_an_undisturbed_one(tmp_path):
+    from tools.kill_tests import checkpoints
+    assert checkpoints(tmp_path, kills=6) == []
+
+
 def test_interrupting_returns_the_best_so_far():
     train, valid = beats(64), beats(30, seed=1)
 

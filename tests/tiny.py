@@ -65,6 +65,12 @@ def made_record(folder: Path, name: str, symbols: str = "+NNANVNNFNQN~NN", seed:
     return {"signal": signal, "at": at, "symbol": np.array(list(symbols))}
 
 
+def flip_a_bit(path: Path, place: int = -1000) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
 def message(call, *arguments, **named) -> str:
     """What the DataError says that this call must raise."""
     with pytest.raises(DataError) as error:

@@ -1,11 +1,14 @@
-"""Kill the starter or the download at random moments: does every later start recover, and end as an undisturbed one?
+"""Kill what writes files at random moments: does every later start recover, and end as an undisturbed one?
 
     python -m tools.kill_tests starter [--kills 60] [--seed 0]
     python -m tools.kill_tests download [--kills 60] [--seed 0]
+    python -m tools.kill_tests caches [--kills 60] [--seed 0]
+    python -m tools.kill_tests checkpoints [--kills 60] [--seed 0]
 
-The tests of both do the same with few kills. Needs no network: a small wheel, and a server of its own.
+The tests of all do the same with few kills. Needs no network: a small wheel, and a server of its own.
 """
 import argparse
+import multiprocessing
 import os
 import random
 import signal
@@ -75,9 +78,81 @@ def download(folder, kills, seed=0):
     return wrong
 
 
+def caches(folder, kills, seed=0):
+    """Kill the writing of packs, pairs, fast copies and virtual chests."""
+    from cardiac_ml import files, heartbeats, intracardiac, intracardiac_files
+    from cardiac_ml.xray.images import load_xrays
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+    import tiny
+    import tiny_intracardiac
+    tiny_intracardiac.made_intracardiac_files(Path(folder) / "hearts")
+    tiny.made_heartbeat_files(Path(folder) / "beats", rows=400)
+
+    def work(place):
+        os.environ["CARDIAC_ML_CACHE"] = str(place)
+        if not (place / "out").exists():
+            intracardiac_files.write_pairs(tiny_intracardiac.made_batches(), place / "out")
+        hearts = [intracardiac.load(path, progress=False) for path in (Path(folder) / "hearts", place / "out")]
+        beats = heartbeats.load_mitbih(Path(folder) / "beats")
+        chests = load_xrays(virtual_chests=2, size=32)
+        return files.fingerprint(*(array for one in hearts for array in (one.ecg_mv, one.voltage_mv, one.activation_ms)),
+                                 *(one.beats for one in beats), chests.pictures, chests.sides)
+    return killed(work, Path(folder), kills, seed)
+
+
+def checkpoints(folder, kills, seed=0):
+    """Kill one training again and again."""
+    import torch
+    from cardiac_ml import files, models, training
+    from tests.tiny import made_rows
+    rows = made_rows(64, (0, 1, 2))
+    pair = rows[:, :187], rows[:, 187].astype(int)
+
+    def work(place):
+        torch.manual_seed(0)
+        place.mkdir(exist_ok=True)
+        model, history = training.fit(models.HeartbeatNet(3, width=8, depths=[1, 1]), pair, pair, epochs=6, batch_size=16,
+                                      device="cpu", precision="float32", checkpoint=place / "checkpoint.pt")
+        return files.fingerprint(*(value.numpy() for value in model.state_dict().values()), *history["train_loss"])
+    return killed(work, Path(folder), kills, seed)
+
+
+def killed(work, folder, kills, seed):
+    """Kill ``work(place)``, which writes there and returns a fingerprint, until it has to come to its end; what went wrong."""
+    fork = multiprocessing.get_context("fork")  # imports, the longest part of such a small piece of work, are done once
+
+    def answer(place, seconds=None):
+        receiver, sender = fork.Pipe(duplex=False)
+        process = fork.Process(target=lambda: (silence(), sender.send(work(place))))
+        process.start()
+        sender.close()
+        process.join(seconds)
+        if dies := process.is_alive():
+            os.kill(process.pid, rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]))
+            process.join()
+        return dies, receiver.recv() if receiver.poll() and not process.exitcode else None
+
+    rng, wrong, done, number, began = random.Random(seed), [], 0, 0, time.monotonic()
+    expected = answer(folder / "undisturbed")[1]
+    longest = time.monotonic() - began
+    while done < kills:
+        number += 1
+        place = folder / f"place_{number}"
+        done += sum(answer(place, rng.uniform(0, longest))[0] for _ in range(rng.randint(1, 6)))
+        if expected is None or answer(place)[1] != expected:
+            wrong.append(f"{place.name} ends otherwise than an undisturbed one")
+    print(f"{done} kills in {number} places, {len(wrong)} not recovered from")
+    return wrong
+
+
+def silence():
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", choices=("starter", "download"))
+    parser.add_argument("which", choices=("starter", "download", "caches", "checkpoints"))
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -94,6 +94,9 @@ def test_prepared_once_and_mended(tmp_path, monkeypatch):
     damaged.flush()
     assert np.array_equal(records.prepare(tmp_path / "set", workers=1, progress=False).ecg_mv(), before)
     assert len(count) == 8, "that block alone was made again"
+    listed = path.with_name("block_00000.json")
+    listed.write_text(listed.read_text().replace("Male", "Mole").replace("4266", "4267"))
+    assert records.prepare(tmp_path / "set", workers=1, progress=False).table.equals(first.table) and len(count) == 16
 
 
 def test_bad_records_are_left_out_and_said(tmp_path):

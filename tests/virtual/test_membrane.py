@@ -91,7 +91,7 @@ def test_cut_or_foreign_cache_file_is_replaced(table, monkeypatch):
     path, = (cache_folder() / "virtual").glob("action_potentials_*.npz")
     whole = path.read_bytes()
     monkeypatch.setattr(membrane, "compute_table", lambda: table)
-    for bad in (whole[:1000], b"", b"not a table"):
+    for bad in (whole[:1000], b"", b"not a table", whole[:5000] + bytes(500) + whole[5500:]):
         path.write_bytes(bad)
         np.testing.assert_array_equal(action_potential_table().voltage_mv, table.voltage_mv)
         np.testing.assert_array_equal(action_potential_table().apd90_ms, table.apd90_ms)

@@ -67,6 +67,16 @@ def test_virtual_chests_repeat_and_differ(chests):
     assert "virtual" in chests.source and np.array_equal(again.pictures, chests.pictures)
 
 
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:9000], lambda b: b[:9000] + bytes([b[9000] ^ 1]) + b[9001:]])
+def test_damaged_virtual_chests_are_made_again(tmp_path, monkeypatch, capsys, damage):
+    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path))
+    first = images.load_xrays(size=48, virtual_chests=2)
+    kept, = tmp_path.rglob("*.npz")
+    kept.write_bytes(damage(kept.read_bytes()))
+    assert np.array_equal(images.load_xrays(size=48, virtual_chests=2).pictures, first.pictures)
+    assert "is damaged" in capsys.readouterr().out
+
+
 def test_the_box_is_that_of_the_heart_in_the_picture():
     """Take the heart out of one chest: the picture changes inside its box (and the scatter a little outside)."""
     chest = phantom.draw_chest(np.random.default_rng(3))
