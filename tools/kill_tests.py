@@ -80,6 +80,7 @@ def download(folder, kills, seed=0):
 
 def caches(folder, kills, seed=0):
     """Kill the writing of packs, pairs, fast copies and virtual chests."""
+    import joblib
     from cardiac_ml import files, heartbeats, intracardiac, intracardiac_files
     from cardiac_ml.xray.images import load_xrays
     sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -94,7 +95,8 @@ def caches(folder, kills, seed=0):
             intracardiac_files.write_pairs(tiny_intracardiac.made_batches(), place / "out")
         hearts = [intracardiac.load(path, progress=False) for path in (Path(folder) / "hearts", place / "out")]
         beats = heartbeats.load_mitbih(Path(folder) / "beats")
-        chests = load_xrays(virtual_chests=2, size=32)
+        with joblib.parallel_config("sequential"):
+            chests = load_xrays(virtual_chests=2, size=32)
         return files.fingerprint(*(array for one in hearts for array in (one.ecg_mv, one.voltage_mv, one.activation_ms)),
                                  *(one.beats for one in beats), chests.pictures, chests.sides)
     return killed(work, Path(folder), kills, seed)
@@ -141,7 +143,7 @@ def killed(work, folder, kills, seed):
         done += sum(answer(place, rng.uniform(0, longest))[0] for _ in range(rng.randint(1, 6)))
         if expected is None or answer(place)[1] != expected:
             wrong.append(f"{place.name} ends otherwise than an undisturbed one")
-    print(f"{done} kills in {number} places, {len(wrong)} not recovered from")
+        print(f"{done} of {kills} kills, in {number} places, {len(wrong)} not recovered from", flush=True)
     return wrong
 
 
