@@ -81,7 +81,8 @@ def download(folder, kills, seed=0):
 def caches(folder, kills, seed=0):
     """Kill the writing of packs, pairs, fast copies and virtual chests."""
     import joblib
-    from cardiac_ml import files, heartbeats, intracardiac, intracardiac_files
+    from cardiac_ml import files, heartbeats, intracardiac
+    from cardiac_ml.virtual.writing import write_pairs
     from cardiac_ml.xray.images import load_xrays
     sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
     import tiny
@@ -92,7 +93,7 @@ def caches(folder, kills, seed=0):
     def work(place):
         os.environ["CARDIAC_ML_CACHE"] = str(place)
         if not (place / "out").exists():
-            intracardiac_files.write_pairs(tiny_intracardiac.made_batches(), place / "out")
+            write_pairs(tiny_intracardiac.made_batches(), place / "out")
         hearts = [intracardiac.load(path, progress=False) for path in (Path(folder) / "hearts", place / "out")]
         beats = heartbeats.load_mitbih(Path(folder) / "beats")
         with joblib.parallel_config("sequential"):
