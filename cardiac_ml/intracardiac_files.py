@@ -203,9 +203,9 @@ def read_batches(table, pairs, progress: bool = True, size: int = 64):
         for start in range(0, len(pairs), size):
             rows = slice(start, start + size)
             both = list(pool.map(lambda pair: read_pair(*pair), pairs[rows]))
-            for pair, signals in zip(pairs[rows], both):
-                if (first := seen.setdefault(fingerprint(signals[0]), pair.electrodes)) != pair.electrodes:
-                    copies.append(f"{pair.electrodes} and {first}")
+            for (path, _), (electrodes_mv, _) in zip(pairs[rows], both):
+                if (first := seen.setdefault(fingerprint(electrodes_mv), path)) != path:
+                    copies.append(f"{path} and {first}")
             yield np.stack([pair[0] for pair in both]), np.stack([pair[1] for pair in both]), table.iloc[rows]
             bar.update(len(both))
     if copies:
