@@ -4,19 +4,14 @@ import numpy as np
 BLOCK = 256  # cases looked at together: the comparison with zero needs a byte a sample, 10 MB a block
 
 
-def activation_times(voltage_mv) -> tuple[np.ndarray, np.ndarray]:
-    """Activation of every trace (..., time) at 1 ms steps: (interpolated ms, whole ms), float32, each of shape (...).
-
-    Whole: the first millisecond with a voltage above zero. Interpolated: where the straight line between that sample
-    and the one before crosses zero, which undoes the rounding up to 1 ms. A trace already above zero at the start is 0;
-    one that never rises above zero never activates and gives NaN, not 0 as an argmax alone would.
-    """
-    return tuple(_in_blocks(lambda traces: _crossing(traces)[which], voltage_mv) for which in (0, 1))
-
-
 def upstroke_ms(voltage_mv) -> np.ndarray:
-    """Interpolated activation times of traces (..., time): (...) in ms, NaN where a point never activates."""
-    return _in_blocks(lambda traces: _crossing(traces)[0], voltage_mv)
+    """When each trace (..., time) at 1 ms steps activates: (...) float32 in ms.
+
+    That is where the straight line between its first sample above zero and the one before crosses zero, which undoes the
+    rounding up to 1 ms. A trace already above zero at the start is 0; one that never rises above zero never activates
+    and gives NaN, not 0 as an argmax alone would.
+    """
+    return _in_blocks(_crossing, voltage_mv)
 
 
 def apd90_ms(voltage_mv) -> np.ndarray:
@@ -41,15 +36,14 @@ def _crossing(traces):
     after = np.take_along_axis(traces, first[..., None], axis=-1)[..., 0].astype(np.float64)
     before = np.take_along_axis(traces, np.maximum(first - 1, 0)[..., None], axis=-1)[..., 0].astype(np.float64)
     rise = np.where((first == 0) | never, 1, after - before)  # at the start there is no sample before: share 0
-    crossing = first - np.where(first == 0, 0, after / rise)
-    return tuple(np.where(never, np.nan, time) for time in (crossing, first))
+    return np.where(never, np.nan, first - np.where(first == 0, 0, after / rise))
 
 
 def _duration(traces):
     traces = np.asarray(traces, dtype=np.float32)
     rest, peak = traces.min(axis=-1), traces.max(axis=-1)
     level = (rest + 0.1 * (peak - rest))[..., None]
-    start = _crossing(traces)[0]
+    start = _crossing(traces)
     recovered = (traces < level) & (np.arange(traces.shape[-1]) > np.nan_to_num(start, nan=np.inf)[..., None])
     after = recovered.argmax(axis=-1)
     low, high = (np.take_along_axis(traces, i[..., None], -1)[..., 0] for i in (after, np.maximum(after - 1, 0)))

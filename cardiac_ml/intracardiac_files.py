@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from cardiac_ml.activation import activation_times
+from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError, changed, fingerprint, new_folder
 
 SAMPLES, ELECTRODE_COUNT, POINT_COUNT = 500, 10, 75
@@ -251,7 +251,7 @@ def _write_arrays(batches, part, cases) -> pd.DataFrame:
         for electrodes_mv, voltage_mv, table in batches:
             _check_batch(electrodes_mv, voltage_mv, table)
             voltage = np.swapaxes(voltage_mv, 1, 2)
-            arrays = np.swapaxes(electrodes_mv, 1, 2), voltage, activation_times(voltage)[0]
+            arrays = np.swapaxes(electrodes_mv, 1, 2), voltage, upstroke_ms(voltage)
             for file, array in zip(files.values(), arrays):
                 file.write(np.ascontiguousarray(array, dtype="<f4").data)
             tables.append(table)

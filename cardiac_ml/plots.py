@@ -104,7 +104,7 @@ def heartbeat_parts():
     return figure
 
 
-def heartbeats(beats, label, classes, rate_hz=120, spread=(10, 90)):
+def heartbeats(beats, label, classes, rate_hz=120):
     """Each class: its median beat and where the middle 80 % of its beats lie. Padding counts as absent.
 
     beats (rows, samples) in 0..1, label (rows,); drawn as far as at least a fifth of the beats of the class reach.
@@ -120,7 +120,7 @@ def heartbeats(beats, label, classes, rate_hz=120, spread=(10, 90)):
             there = np.flip(np.cumsum(np.flip(mine, 1), 1), 1) > 0
             shown = there.mean(axis=0) >= 0.2
             values = np.where(there, mine, np.nan)[:, shown]
-            low, middle, high = np.nanpercentile(values, (spread[0], 50, spread[1]), axis=0)
+            low, middle, high = np.nanpercentile(values, (10, 50, 90), axis=0)
             ax.fill_between(time_ms[shown], low, high, color=INK[number % len(INK)], alpha=0.2, lw=0)
             ax.plot(time_ms[shown], middle, color=INK[number % len(INK)], lw=1.8)
     axes[0, 0].set_ylabel("amplitude, scaled to 0..1")

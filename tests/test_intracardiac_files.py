@@ -8,7 +8,7 @@ import pytest
 from tiny_intracardiac import load, made_activation, made_batches, made_intracardiac_files, made_pair
 
 from cardiac_ml import intracardiac, intracardiac_files
-from cardiac_ml.activation import activation_times
+from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError
 from cardiac_ml.intracardiac_files import PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL, parse_name
 from cardiac_ml.virtual.writing import write_pairs
@@ -71,7 +71,7 @@ def test_every_case_is_loaded_as_it_was_made(folder):
         voltage = np.load(folder / case["file"].replace("pECGData", "VmData"))
         assert np.array_equal(dataset.electrodes_mv[row], electrodes.T.astype(np.float32))
         assert np.array_equal(dataset.voltage_mv[row], voltage.T.astype(np.float32))
-        assert np.array_equal(dataset.activation_ms[row], activation_times(voltage.T)[0])
+        assert np.array_equal(dataset.activation_ms[row], upstroke_ms(voltage.T))
         assert np.allclose(dataset.ecg_mv[row, 0], electrodes[:, 1] - electrodes[:, 0], atol=1e-4)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from cardiac_ml import leads
-from cardiac_ml.activation import activation_times
+from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.challenge import baselines, scoring, submission
 from cardiac_ml.challenge.cases import Cases
 from cardiac_ml.challenge.rules import readme
@@ -105,7 +105,7 @@ def _make_hearts(public, private, tasks, secret, cases, train, test, workers, pr
     final = np.isin(heart, rng.permutation(np.unique(heart))[::2])
     (ecg_mv, voltage_mv), (ecg_asked, voltage_asked) = _signals(learn), _signals(asked)
     for task in tasks:
-        answer = (lambda mv: activation_times(mv)[0]) if task == 3 else (lambda mv: mv)
+        answer = upstroke_ms if task == 3 else (lambda mv: mv)
         truth = scoring.Truth(task, ids, answer(voltage_asked)[order], heart, final)
         _write_test(public, private, truth, ecg_asked[order], ecg_mv, answer(voltage_mv))
 

@@ -8,7 +8,7 @@ from scipy.sparse import diags
 from scipy.sparse.linalg import cg
 
 from cardiac_ml.heart3d import mesh as heart_room
-from cardiac_ml.activation import activation_times
+from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError
 from cardiac_ml.activation import apd90_ms
 from cardiac_ml.heart3d.points import check_points, read_points
@@ -270,7 +270,7 @@ def test_binned_ecg_is_the_sum_over_cells(recorded):
 def test_voltages_start_and_last_as_told(recorded):
     start, apd, layer, _ = recorded
     voltage = signals.voltage_of(start, apd, layer, 600, 0.5)
-    assert activation_times(voltage)[0] == pytest.approx(start, abs=0.6)      # read off 1 ms samples
+    assert upstroke_ms(voltage) == pytest.approx(start, abs=0.6)      # read off 1 ms samples
     assert apd90_ms(voltage[:, None])[:, 0] == pytest.approx(apd, abs=4)
     silent = signals.voltage_of(np.array([np.nan]), np.array([np.nan]), np.array([1]))
     assert np.ptp(silent) == 0 and -90 < silent[0, 0] < -80

@@ -5,7 +5,7 @@ import joblib
 import numpy as np
 import pytest
 
-from cardiac_ml.activation import activation_times
+from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError
 from cardiac_ml.virtual.points import POINT_NAMES
 from cardiac_ml.leads import LEADS, to_leads
@@ -119,7 +119,7 @@ def test_a_dead_core_never_activates(population):
     assert np.isfinite(solved.point_ms[0]).all() and np.isnan(solved.point_ms[1, point])
     voltage = voltages_mv(patient, solved, 1)
     assert np.isfinite(voltage).all() and voltage[point].max() < -80
-    assert np.isnan(activation_times(voltage)[0]).sum() == np.isnan(solved.point_ms[1]).sum() < 20
+    assert np.isnan(upstroke_ms(voltage)).sum() == np.isnan(solved.point_ms[1]).sum() < 20
     healthy, ill = ecgs(patient, solved, [0, 1])
     assert np.isfinite(ill).all() and np.abs(healthy - ill).max() > 0.1
     plateau = slice(160, 190)      # dead muscle carries no current: no shift where all living cells are excited
@@ -161,7 +161,7 @@ def test_batches_have_the_layout_of_the_real_files(small):
 
 def test_every_pattern_comes_twice(small):
     for _, voltage, table in small:
-        start = activation_times(voltage.transpose(0, 2, 1))[0]
+        start = upstroke_ms(voltage.transpose(0, 2, 1))
         start = start - np.nanmin(start, axis=1, keepdims=True)
         twins, others = (np.nanmean(np.abs(start[a] - start[b])) for a, b in (([0, 2], [1, 3]), ([0, 1], [2, 3])))
         assert twins < 5 < others, "twins differ in speed, cycle length and noise only"
@@ -229,7 +229,7 @@ def test_a_focus_is_the_first_point_to_activate(population):
     assert (solved.point_ms.argmin(axis=1) == np.arange(75)).all()
     assert np.diagonal(solved.point_ms) == pytest.approx(4, abs=1e-3)
     voltage = np.stack([voltages_mv(patient, solved, k) for k in range(75)])
-    assert (activation_times(voltage)[0].argmin(axis=1) == np.arange(75)).all()
+    assert (upstroke_ms(voltage).argmin(axis=1) == np.arange(75)).all()
 
 
 # ---- bad input ----

@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cardiac_ml import intracardiac  # noqa: E402
-from cardiac_ml.activation import activation_times  # noqa: E402
+from cardiac_ml.activation import upstroke_ms  # noqa: E402
 from cardiac_ml.intracardiac_files import find_pairs  # noqa: E402
 from cardiac_ml.leads import LEAD_MATRIX, to_leads  # noqa: E402
 
@@ -50,7 +50,7 @@ def one_by_one(folder: Path) -> None:
     for case, (of_electrodes, of_voltage) in enumerate(pairs):
         ecg[case] = LEAD_MATRIX @ np.load(of_electrodes).T
         voltage[case] = np.load(of_voltage).T
-        activation[case], _ = activation_times(voltage[case])
+        activation[case] = upstroke_ms(voltage[case])
 
 
 def packed(folder: Path) -> None:
