@@ -258,7 +258,7 @@ def test_the_interval_covers_what_it_says(groups, skewed):
         truth, hearts = made_hearts(groups, seed, skewed=skewed)
         for name, found in metrics.bootstrap(scores, truth, 0 * truth, hearts, draws=200, seed=seed).items():
             held[name] += found.low <= expected[name] <= found.high
-    assert 870 <= held["MAE"] <= 930 and 870 <= held["RMSE"] <= 930, held
+    assert all(860 <= times <= 940 for times in held.values()), held  # 87 to 93 %, and what chance does to 1000 worlds
 
 
 @pytest.mark.parametrize("groups", [6, 12, 20])
