@@ -107,14 +107,15 @@ def judge(truth, prediction, final):
     """(main metric, what it needs of the predictions, further metrics) on the cases that count."""
     rows, (metric, label, _) = rows_of(truth, final), judged(truth, final)
     given, known = prediction[rows], truth.label[rows]
-    small = given if truth.task <= 2 else shrunk(np.nan_to_num(np.abs(given - known)))  # NaN: a label that is left out
+    small = given if truth.task <= 2 else shrunk(given - known)
     return metric(label, small), small, {name: metrics_of(truth.task)[name](known, given)
                                          for name in SECOND[truth.task]}
 
 
 def shrunk(error):
-    """Errors of a map (cases, 75), or of traces by their mean: small enough to keep for a hundred teams."""
-    return np.ascontiguousarray(error if error.ndim == 2 else error.mean(axis=2))
+    """Absolute errors of maps (cases, 75), or of traces by their mean: small enough to keep for a hundred teams."""
+    np.abs(error, out=error)
+    return np.nan_to_num(error if error.ndim == 2 else error.mean(axis=2))  # NaN: a label that is left out
 
 
 def judged(truth, final):
