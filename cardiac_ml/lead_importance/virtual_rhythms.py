@@ -20,6 +20,7 @@ RATE_HZ, SECONDS = 500, 10
 P_WAVE = dict(zip(INDEPENDENT, (0.6, 1.0, 0.3, 0.4, 0.45, 0.5, 0.5, 0.5)))  # its height in each lead, lead II being 1
 RHYTHMS = {"sinus rhythm": (640, 1000), "sinus bradycardia": (1080, 1450), "sinus tachycardia": (420, 570),
            "atrial fibrillation": (520, 1000)}  # and the interval between beats, ms
+LATE_MS = 215  # from P to QRS: longer than the 200 ms that a first degree AV block begins with, at any heart rate
 
 
 def write_records(folder, hearts, seed=0, lead_field="sphere", each=8, workers=None, progress=True):
@@ -69,8 +70,10 @@ def _record(shapes, rng):
                       p=[0.4, 0.2, 0.2, 0.2])
     name = rng.choice(list(RHYTHMS), p=[0.4, 0.2, 0.2, 0.2])
     fibrillates, late, extra = name == "atrial fibrillation", rng.random() < 0.2, rng.random() < 0.2
-    parameters = replace(rhythm.draw_parameters(rng), rr_ms=rng.uniform(*RHYTHMS[name]), fibrillates=fibrillates,
-                     pr_ms=rng.uniform(225, 300) if late else rng.uniform(120, 190))
+    rr_ms = rng.uniform(*RHYTHMS[name])
+    pr_ms = rng.uniform(LATE_MS, np.clip(0.55 * rr_ms, 225, 320)) if late else rng.uniform(110, 190)
+    parameters = replace(rhythm.draw_parameters(rng), rr_ms=rr_ms, fibrillates=fibrillates,
+                         pr_ms=pr_ms / np.clip(rr_ms / 800, 0.7, 1.05))  # by which rhythm.strip shortens it
     kinds = ["N"] * int(np.ceil(12500 / parameters.rr_ms) + 2)
     if extra:
         for at in rng.choice(np.arange(3, len(kinds) - 3), rng.integers(1, 3), replace=False):
