@@ -23,8 +23,8 @@ def add_commands(subparsers) -> None:
     parser.add_argument("--unit", help="mV (default), uV or V, where the file does not say")
     parser.add_argument("--leads", nargs="+", metavar="NAME", help="names of the channels, in the order of the file")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for picture, page and table (default: here)")
-    parser.add_argument("--networks", type=Path, metavar="FOLDER", help="task_3.npz, task_4.npz and known_ecgs.npz of your "
-                        "own (default: those of the kit)")
+    parser.add_argument("--networks", type=Path, metavar="FOLDER", help="task_3.npz and task_4.npz of your own "
+                        "(default: those of the kit)")
     parser.set_defaults(run=predict_ecg)
 
 

@@ -16,7 +16,7 @@ from cardiac_ml.activation import apd90_ms
 from cardiac_ml.files import ROOT
 from cardiac_ml.heart3d import pictures, view
 from cardiac_ml.leads import LEADS, PAPER
-from cardiac_ml.points import POINT_NAMES
+from cardiac_ml.virtual.points import POINT_NAMES
 from cardiac_ml.predict.beat import Beat
 
 TRAINED = ROOT / "cardiac_ml" / "trained"
@@ -26,21 +26,20 @@ RATES = (25, 220)
 
 
 class Answer(NamedTuple):
-    """``voltage_mv`` and ``unlike`` are None where the folder has no network for them."""
     time_ms: np.ndarray  # (75,) from the beginning of the beat (12, 500)
     spread_ms: np.ndarray  # (75,) mean absolute error that the network expects
-    voltage_mv: np.ndarray | None  # (75, 500)
-    unlike: float | None  # the ECG, to those that the network learned from: one of these in fifty exceeds 1
+    voltage_mv: np.ndarray | None  # (75, 500); None where the folder has no network for them
+    unlike: float  # the ECG, to those that the network learned from: one of these in fifty exceeds 1
     limits: str  # what the network's card says about where it fails
 
 
 def ask(ecg_mv, folder=TRAINED) -> Answer:
-    """What the networks in ``folder`` (task_3.npz, and if there task_4.npz and known_ecgs.npz) say of a beat (12, 500)."""
-    timing = training.load(Path(folder) / "task_3.npz")
-    more = [training.predict(training.load(path), ecg_mv[None])[0] if path.exists() else None
-            for path in (Path(folder) / "task_4.npz", Path(folder) / "known_ecgs.npz")]
+    """What the networks in ``folder`` (task_3.npz, and task_4.npz if there) say of a beat (12, 500)."""
+    timing, path = training.load(Path(folder) / "task_3.npz"), Path(folder) / "task_4.npz"
     time_ms, spread_ms = models.times_and_spreads(training.predict(timing, ecg_mv[None]))
-    return Answer(time_ms[0], spread_ms[0], more[0], more[1] and float(more[1]), timing.card.get("fails", ""))
+    voltage_mv = training.predict(training.load(path), ecg_mv[None])[0] if path.exists() else None
+    unlike = float(training.predict(timing.known, ecg_mv[None])[0])
+    return Answer(time_ms[0], spread_ms[0], voltage_mv, unlike, timing.card.get("fails", ""))
 
 
 def doubts(beat: Beat, answer: Answer) -> list[str]:
@@ -50,9 +49,7 @@ def doubts(beat: Beat, answer: Answer) -> list[str]:
     if one @ six < SWAPPED * np.linalg.norm(one) * np.linalg.norm(six):
         said.append("Lead I is V6 upside down: the electrodes of the two arms are probably swapped (or the heart lies on "
                     "the right). Swap RA and LA and record again; the map below is of the ECG as it is.")
-    if answer.unlike is None:
-        said.append("There is no known_ecgs.npz beside the network, so nobody knows whether it has seen ECGs like this one.")
-    elif answer.unlike > LARGE_UNLIKENESS:
+    if answer.unlike > LARGE_UNLIKENESS:
         said.append(f"This ECG is unlike those that the network learned from ({answer.unlike:.1f} on a scale on which 49 in "
                     "50 of these stay below 1): take the map for a guess, and its intervals for too narrow.")
     if not RATES[0] <= beat.rate_per_min <= RATES[1]:
