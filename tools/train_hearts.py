@@ -39,7 +39,8 @@ VALID_FILES = 2                 # the first ones choose the best epoch and are n
 FIRST_FILES = 6                 # wait for so many more before training starts
 DATA = "{} virtual hearts of a wide population, {} beats, each heard in {} bodies"
 FAILS = ("Trained on simulations only. Elsewhere (another simulator, real people) errors are several times those on new "
-         "hearts, and intervals too narrow. One beat alone, onset in the first 20 ms, millivolts. Not a medical device.")
+         "hearts. Intervals widen with how unlike an ECG is; on people nobody could check them. One beat alone, onset in "
+         "the first 20 ms, millivolts. Not a medical device.")
 EPOCH_ROWS = 16000              # ECGs; an epoch is only the distance between two looks at the validation hearts
 
 

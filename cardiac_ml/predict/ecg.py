@@ -51,7 +51,7 @@ def doubts(beat: Beat, answer: Answer) -> list[str]:
                     "the right). Swap RA and LA and record again; the map below is of the ECG as it is.")
     if answer.unlike > LARGE_UNLIKENESS:
         said.append(f"This ECG is unlike those that the network learned from ({answer.unlike:.1f} on a scale on which 49 in "
-                    "50 of these stay below 1): take the map for a guess, and its intervals for too narrow.")
+                    "50 of these stay below 1): take the map for a guess.")
     if not RATES[0] <= beat.rate_per_min <= RATES[1]:
         said.append(f"{beat.rate_per_min:.0f} beats a minute: is the rate of the samples right (--rate)?")
     if (odd := int((~beat.used).sum())):

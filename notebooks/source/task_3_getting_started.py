@@ -24,6 +24,8 @@ from cardiac_ml.exercises import check
 from cardiac_ml.heart3d import mesh, pictures, view
 from cardiac_ml.training import fit, load, predict, pretrained, save
 
+plots.style()
+
 # %% [markdown]
 # The knobs. More hearts or more epochs (rounds through the training cases) give better scores and take longer.
 

@@ -24,6 +24,8 @@ from cardiac_ml.exercises import check
 from cardiac_ml.heart3d import mesh, view
 from cardiac_ml.training import fit, predict, pretrained
 
+plots.style()
+
 # %% tags=["parameters"]
 HEARTS = 30  # quick: 8
 CASES = 60  # quick: 8
