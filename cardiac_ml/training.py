@@ -74,8 +74,8 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     is like that of one process, not equal to it.
     """
     for name, value in dict(epochs=epochs, batch_size=batch_size, lr=lr).items():
-        if not value > 0:
-            raise DataError(f"{name} is {value}; it must be larger than 0.")
+        if not value > 0 or name != "lr" and value != int(value):
+            raise DataError(f"{name} is {value}; it must be {'a' if name == 'lr' else 'a whole'} number larger than 0.")
     device, precision = pick_device(device), _pick_precision(precision, pick_device(device))
     rank, ranks = _join_processes(device)
     inputs, targets = _tensors(model, "train", train, device)
@@ -250,8 +250,9 @@ def _check_labels(classes, train_labels, valid_labels):
         present.append(set(np.unique(labels).tolist()))
         if wrong := sorted(present[-1] - set(range(classes))):
             raise DataError(f"{name} targets hold the class {wrong[0]}, but the network has {classes} outputs, for the "
-                            f"classes 0 to {classes - 1}. Make it with classes={max(present[-1]) + 1}, or correct the "
-                            "labels.")
+                            f"classes 0 to {classes - 1}. "
+                            + f"Make it with classes={max(present[-1]) + 1}, or correct the labels." * (wrong[0] >= 0)
+                            + "Correct the labels: classes are counted from 0." * (wrong[0] < 0))
     if unseen := sorted(present[1] - present[0]):
         warnings.warn(f"Classes {unseen} are in valid but not in train: the network cannot learn them. A stratified "
                       "split has every class on both sides.", stacklevel=3)

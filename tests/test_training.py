@@ -303,7 +303,7 @@ X, Y = beats(30)
 
 @pytest.mark.parametrize("arguments, words", [
     (dict(train=(X, np.where(Y == 0, 3, Y))), "class 3, but the network has 3 outputs"),
-    (dict(train=(X, Y - 1)), "class -1"),
+    (dict(train=(X, Y - 1)), "class -1.*counted from 0"),
     (dict(train=(X, Y.astype(float))), "float64.*give fit a loss"),
     (dict(train=(X[:0], Y[:0])), "train has no rows"),
     (dict(valid=(X[:0], Y[:0])), "valid has no rows.*valid=None"),
@@ -312,6 +312,7 @@ X, Y = beats(30)
     (dict(train=X, valid=Y), "train is a pair of arrays"),
     (dict(sample_weight=[1, 2, 3]), r"sample_weight has shape \(3,\), expected \(30,\)"),
     *((dict([(name, -1)]), f"{name} is -1") for name in ("lr", "epochs", "batch_size")),
+    *((dict([(name, 2.5)]), f"{name} is 2.5; it must be a whole number") for name in ("epochs", "batch_size")),
 ])
 def test_what_fit_cannot_use_is_named(arguments, words):
     with pytest.raises(DataError, match=words):
