@@ -325,7 +325,8 @@ class KnownEcgs(nn.Module):
     @torch.no_grad()
     def fit(self, ecg_mv):
         """Learn what is usual from training ECGs: some hundred hearts or more, as the network sees them."""
-        shape, log_size = self.measures(torch.as_tensor(np.asarray(ecg_mv, np.float32)))
+        some = ecg_mv[::1 + len(ecg_mv) // 3000]  # more would only take memory
+        shape, log_size = self.measures(torch.as_tensor(np.asarray(some, np.float32)))
         main = torch.linalg.svd(shape, full_matrices=False)[2][:len(self.main_shapes)]
         self.main_shapes[:len(main)] = main
         self.usual_rest.copy_(self.rest(shape).quantile(torch.tensor([0.5, 0.99])).clamp(min=1e-4))
