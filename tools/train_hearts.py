@@ -81,7 +81,8 @@ def simulate(folder, hearts):
     """Write the files of hearts that are not there; several processes at once share the work."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in range(hearts // HEARTS_A_FILE):
-        path, claim = folder / f"hearts_{part:04d}.npz", folder / f"hearts_{part:04d}.claim"
+        path, = numbered(folder, part, 1)
+        claim = path.with_suffix(".claim")
         if path.exists() or not _claimed(claim):
             continue
         made = [simulate_heart(number) for number in range(part * HEARTS_A_FILE, (part + 1) * HEARTS_A_FILE)]
@@ -112,6 +113,11 @@ def read_hearts(path, task):
     return torch.from_numpy(ecg), torch.from_numpy(target)
 
 
+def numbered(folder, first, count):
+    """Paths of ``count`` files of hearts, there or not: by number, since they need not be finished in order."""
+    return [folder / f"hearts_{part:04d}.npz" for part in range(first, first + count)]
+
+
 class Pool:
     """All beats simulated so far. Called as ``fit`` calls an augmentation, it gives fresh ones for those of the minibatch."""
 
@@ -120,7 +126,7 @@ class Pool:
         self.look()
 
     def look(self):
-        for path in sorted(self.folder.glob("hearts_*.npz"))[VALID_FILES:]:
+        for path in sorted(set(self.folder.glob("hearts_*.npz")) - set(numbered(self.folder, 0, VALID_FILES))):
             if path not in self.seen:
                 ecg, target = read_hearts(path, self.task)
                 self.ecg += ecg
@@ -172,8 +178,9 @@ def map_error(truth, output):
 
 def train(task, folder, out, epochs):
     """Train from the files in ``folder`` (more may come meanwhile) and save the network in half precision."""
-    while len(paths := sorted(folder.glob("hearts_*.npz"))) < VALID_FILES + FIRST_FILES:
-        print(f"{len(paths)} files of hearts in {folder}; waiting for {VALID_FILES + FIRST_FILES}", flush=True)
+    paths = numbered(folder, 0, VALID_FILES + FIRST_FILES)
+    while missing := [path.name for path in paths if not path.exists()]:
+        print(f"waiting for {', '.join(missing)} in {folder}", flush=True)
         time.sleep(30)
     pool, started = Pool(folder, task), time.time()
     parts = [read_hearts(path, task) for path in paths[:VALID_FILES]]

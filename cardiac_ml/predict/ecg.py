@@ -16,8 +16,8 @@ from cardiac_ml.activation import apd90_ms
 from cardiac_ml.files import ROOT
 from cardiac_ml.heart3d import pictures, view
 from cardiac_ml.leads import LEADS, PAPER
-from cardiac_ml.virtual.points import POINT_NAMES
 from cardiac_ml.predict.beat import Beat
+from cardiac_ml.virtual.points import POINT_NAMES
 
 TRAINED = ROOT / "cardiac_ml" / "trained"
 LEVEL = 0.9  # of the intervals around activation times

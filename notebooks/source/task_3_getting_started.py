@@ -388,7 +388,7 @@ pd.DataFrame({
 #
 # ## 10. Trained for long
 #
-# More hearts, wider apart, and hours in place of minutes: the kit brings a network that had them
+# More hearts, wider apart, and more time than a notebook has: the kit brings a network that had them
 # (`python -m tools.train_hearts` makes it). It has never seen a heart of this notebook. Its card:
 
 # %%
