@@ -297,7 +297,7 @@ class KnownEcgs(nn.Module):
         super().__init__()
         self.config = dict(shapes=shapes)
         self.register_buffer("main_shapes", torch.zeros(shapes, 8 * (len(self.EDGES_MS) - 1)))
-        self.register_buffer("usual_rest", torch.ones(2))  # in the middle, and what 99 in 100 stay below
+        self.register_buffer("usual_residual", torch.ones(2))  # in the middle, and what 99 in 100 stay below
         self.register_buffer("usual_log_size", torch.tensor((0.0, 1.0)))  # middle, half width
 
     check_input = staticmethod(check_ecg)
@@ -305,13 +305,14 @@ class KnownEcgs(nn.Module):
     def forward(self, ecg_mv):
         shape, log_size = self.measures(ecg_mv)
         middle, half = self.usual_log_size
-        return torch.maximum(self.rest(shape) / self.usual_rest[1], (log_size - middle).abs() / half)
+        return torch.maximum(self.residual(shape) / self.usual_residual[1], (log_size - middle).abs() / half)
 
     def widening(self, ecg_mv):
         """By how much intervals should be wider: 1 in the middle of the training ECGs, as the root of what is not drawn."""
-        return (self.rest(self.measures(ecg_mv)[0]) / self.usual_rest[0]).clamp(0.25, 16).sqrt()
+        return (self.residual(self.measures(ecg_mv)[0]) / self.usual_residual[0]).clamp(0.25, 16).sqrt()
 
-    def rest(self, shape):
+    def residual(self, shape):
+        """(cases,) share of the energy that the main shapes cannot draw."""
         return (1 - ((shape @ self.main_shapes.T) ** 2).sum(1)).clamp(min=0)
 
     def measures(self, ecg_mv):
@@ -329,7 +330,7 @@ class KnownEcgs(nn.Module):
         shape, log_size = self.measures(torch.as_tensor(np.asarray(some, np.float32)))
         main = torch.linalg.svd(shape, full_matrices=False)[2][:len(self.main_shapes)]
         self.main_shapes[:len(main)] = main
-        self.usual_rest.copy_(self.rest(shape).quantile(torch.tensor([0.5, 0.99])).clamp(min=1e-4))
+        self.usual_residual.copy_(self.residual(shape).quantile(torch.tensor([0.5, 0.99])).clamp(min=1e-4))
         low, high = log_size.quantile(torch.tensor([0.005, 0.995]))
         self.usual_log_size.copy_(torch.stack([low + high, high - low]) / 2)
         return self

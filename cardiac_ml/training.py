@@ -249,10 +249,10 @@ def _check_labels(classes, train_labels, valid_labels):
                             "numbers (rows,). For other targets give fit a loss, such as torch.nn.functional.mse_loss.")
         present.append(set(np.unique(labels).tolist()))
         if wrong := sorted(present[-1] - set(range(classes))):
+            remedy = (f"Make it with classes={max(present[-1]) + 1}, or correct the labels." if wrong[0] >= 0 else
+                      "Correct the labels: classes are counted from 0.")
             raise DataError(f"{name} targets hold the class {wrong[0]}, but the network has {classes} outputs, for the "
-                            f"classes 0 to {classes - 1}. "
-                            + f"Make it with classes={max(present[-1]) + 1}, or correct the labels." * (wrong[0] >= 0)
-                            + "Correct the labels: classes are counted from 0." * (wrong[0] < 0))
+                            f"classes 0 to {classes - 1}. {remedy}")
     if unseen := sorted(present[1] - present[0]):
         warnings.warn(f"Classes {unseen} are in valid but not in train: the network cannot learn them. A stratified "
                       "split has every class on both sides.", stacklevel=3)
