@@ -3,6 +3,7 @@
     python -m tools.train_hearts simulate        the hearts, on one core; start it twice for two
     python -m tools.train_hearts task_3          train meanwhile, on what is there already; hours
     python -m tools.train_hearts task_4          the same, from the trained task_3 on
+    python -m tools.train_hearts task_3 --start cardiac_ml/trained/task_3.npz    from a trained network on
     python -m tools.train_hearts tune            what a few hearts of the other simulator add to task_3
 
 A killed call goes on where it was: hearts lie in files of twenty, training in a checkpoint after each epoch.
@@ -33,6 +34,7 @@ SEED = 20261127                 # of no other hearts of the kit
 HEARTS_A_FILE = 20
 CASES = 8                       # a heart: many hearts teach more than many beats of each
 BODIES = 3                      # in which each beat is heard: the patient's own, and others'
+FIELDS = dict(zip(torso.LEAD_FIELDS, (0.5, 0.5)))  # a body that ends at its skin, or one without end
 WIDTHS = (1.0, 1.0, 1.5, 2.0)   # of the population, heart by heart
 KINDS = dict(sites=6, ectopic=5, focal=3, normal=4, LBBB=1.5, RBBB=1.5, scar=1.5, paced=1, RVOT=1, slow=1, fusion=1.5)
 VALID_FILES = 2                 # the first ones choose the best epoch and are never trained on
@@ -60,7 +62,7 @@ def simulate_heart(number, cases=CASES, seed=SEED):
     for k in range(cases):
         weights = np.concatenate([
             lead_weights(patient, solved, k, torso.move_electrodes(rng, body, width=width),
-                         rng.choice(torso.LEAD_FIELDS, p=(0.8, 0.2))) for body in (patient.torso, *others)])
+                         rng.choice(list(FIELDS), p=list(FIELDS.values()))) for body in (patient.torso, *others)])
         heard = signals.ecg_of(weights, solved.activation_ms[k], solved.apd_ms[k], patient.layer, int(bcl[k]), float(g_kr[k]))
         ecg.append(independent(to_leads(heard.reshape(BODIES, 10, -1))))
     return np.stack(ecg), np.stack([voltages_mv(patient, solved, k) for k in range(cases)])
@@ -176,8 +178,11 @@ def map_error(truth, output):
     return metrics.mae_ms(truth, output[:, 0])
 
 
-def train(task, folder, out, epochs):
-    """Train from the files in ``folder`` (more may come meanwhile) and save the network in half precision."""
+def train(task, folder, out, epochs, start=None):
+    """Train from the files in ``folder`` (more may come meanwhile) and save the network in half precision.
+
+    ``start`` is a network that was trained before; its minutes come on top.
+    """
     paths = numbered(folder, 0, VALID_FILES + FIRST_FILES)
     while missing := [path.name for path in paths if not path.exists()]:
         print(f"waiting for {', '.join(missing)} in {folder}", flush=True)
@@ -198,6 +203,12 @@ def train(task, folder, out, epochs):
         net.fit_scaling(ecg, target, upstroke_ms(target), apd90_ms(target), seed=SEED)
         net.timing.load_state_dict(timing.state_dict())
         settings = dict(loss=models.voltage_loss, score=metrics.mae_mv, batch_size=32, lr=1.5e-3, weight_decay=0.05)
+    before = 0
+    if start:
+        trained = training.load(start)
+        own = {name: value for name, value in trained.state_dict().items() if not name.startswith("timing.")}
+        net.load_state_dict(own if task == "task_4" else trained.state_dict(), strict=task != "task_4")
+        before = trained.card["minutes"]
     rows = np.resize(np.arange(len(ecg)), EPOCH_ROWS if task == "task_3" else EPOCH_ROWS // 4)
     net, history = training.fit(net, (ecg[rows], target[rows]), valid, maximize=False, epochs=epochs, augment=pool,
                                 checkpoint=folder / f"{task}.ckpt", seed=SEED, **settings)
@@ -207,7 +218,7 @@ def train(task, folder, out, epochs):
     net = net.half().float()  # as it will be read
     training.save(out, copy.deepcopy(net).half(), data=DATA.format(len(pool.seen) * HEARTS_A_FILE, len(pool.ecg), BODIES),
                   scores=scores(task, net, (ecg, target)), fails=FAILS, epochs=epochs,
-                  minutes=round(history.seconds.sum() / 60), validation=history.score.round(3).tolist())
+                  minutes=before + round(history.seconds.sum() / 60), validation=history.score.round(3).tolist())
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {time.time() - started:.0f} s")
 
 
@@ -249,6 +260,7 @@ def main(arguments=None):
     parser.add_argument("what", choices=("simulate", "task_3", "task_4", "tune"))
     parser.add_argument("--hearts", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--start", type=Path, help="a network of an earlier call, to train on")
     parser.add_argument("--folder", type=Path, default=cache_folder() / "many_hearts")
     parser.add_argument("--out", type=Path, default=Path(training.__file__).parent / "trained")
     options = parser.parse_args(arguments)
@@ -257,7 +269,8 @@ def main(arguments=None):
     elif options.what == "tune":
         print(tuned(training.load(options.out / "task_3.npz")).round(2))
     else:
-        train(options.what, options.folder, options.out / f"{options.what}.npz", options.epochs)
+        train(options.what, options.folder, options.out / f"{options.what}.npz", options.epochs,
+              options.start)
 
 
 if __name__ == "__main__":

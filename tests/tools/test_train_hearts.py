@@ -84,3 +84,11 @@ def test_training_goes_on_where_it_was_and_keeps_half_precision(folder, heart, t
     train_hearts.train(task, folder, out, epochs=1)  # from the finished checkpoint: nothing is left to train
     again = training.load(out)
     assert all(torch.equal(one, two) for one, two in zip(net.state_dict().values(), again.state_dict().values()))
+    (folder / f"{task}.ckpt").unlink()
+    monkeypatch.setattr(train_hearts.training, "fit", lambda net, *_, **__: (net, again.history))
+    again.history = train_hearts.pd.DataFrame({"seconds": [120.0], "score": [1.0]})
+    train_hearts.train(task, folder, tmp_path / "out" / "more.npz" if task == "task_3" else out, 1, start=out)
+    more = training.load(tmp_path / "out" / "more.npz" if task == "task_3" else out)
+    assert more.card["minutes"] == net.card["minutes"] + 2, "a call that trains on adds its minutes"
+    assert all(torch.equal(one, more.state_dict()[name]) for name, one in again.state_dict().items()
+               if name.endswith("weight") and not name.startswith(("known", "timing")))
