@@ -126,17 +126,18 @@ def atomic_write(path: str | Path, mode: str = "wb"):
     >>> with atomic_write("scores.json", "w") as file:  # doctest: +SKIP
     ...     json.dump(scores, file)
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep_parts(path.parent)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_parts(path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
             yield file
         os.chmod(temporary, 0o644)  # mkstemp makes it private; a data file is for everyone
         os.replace(temporary, path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError) and not isinstance(error, DataError):
             raise OSError(f"Could not write {path}: {error}. Free some space or choose another folder "
                           "(CARDIAC_ML_CACHE moves the cache); what was there before is untouched.") from error

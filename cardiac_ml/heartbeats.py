@@ -9,11 +9,13 @@ file has no header and 188 columns: 187 samples in 0..1, padded with zeros, then
 """
 import gzip
 import shutil
+import tempfile
 import warnings
 import zipfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +42,7 @@ BROKEN_ARCHIVE = (EOFError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, Ru
 DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
 DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210, 212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234)
 PACED = (102, 104, 107, 217)  # left out of that split: nearly all of their beats are paced
+_aside = {}  # name -> TemporaryDirectory: virtual heartbeats that the cache could not keep, until this program ends
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,18 +122,32 @@ def simulate(hearts: int = 64, seed: int = 0, out: str | Path | None = None, wor
     from cardiac_ml.virtual.beats import simulate_heartbeats
 
     code = code_fingerprint(Path(virtual.__file__).parent, Path(__file__).with_name("leads.py"))
-    folder = cache_folder() / f"virtual_heartbeats_{hearts}_{seed}_{code}" if out is None else Path(out).expanduser()
-    if out is None and folder.is_dir():
+    size = {} if hearts == 64 else dict(train=200 * hearts, test=50 * hearts, ptb=83 * hearts)  # as many a heart
+    made = cache(lambda: simulate_heartbeats(hearts, seed, workers=workers, **size))
+
+    def write(folder):
+        with new_folder(folder, shared=out is None) as part:
+            write_folder(part, made(), "virtual heartbeats, simulated by cardiac_ml.virtual")
+        return folder
+
+    if out is not None:
+        return write(Path(out).expanduser())
+    name = f"virtual_heartbeats_{hearts}_{seed}_{code}"
+    folder = cache_folder() / name
+    if name in _aside:
+        return Path(_aside[name].name) / name
+    if folder.is_dir():
         if not (what := changed(folder)):
             return folder
         print(f"{folder} is no longer whole ({what}), so it is made again.")
-        shutil.rmtree(folder)
-    size = {} if hearts == 64 else dict(train=200 * hearts, test=50 * hearts, ptb=83 * hearts)  # as many a heart
-    with new_folder(folder, shared=out is None) as part:
-        write_folder(part, simulate_heartbeats(hearts, seed, workers=workers, **size),
-                     "virtual heartbeats, simulated by cardiac_ml.virtual")
-    if out is None:
-        sweep(folder, f"virtual_heartbeats_{hearts}_{seed}_*")
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        write(folder)
+    except OSError as error:
+        _aside[name] = tempfile.TemporaryDirectory(prefix="cardiac_ml_")
+        warnings.warn(f"{error} Until then the virtual heartbeats are made anew in each program.", stacklevel=2)
+        return write(Path(_aside[name].name) / name)
+    sweep(folder, f"virtual_heartbeats_{hearts}_{seed}_*")
     return folder
 
 

@@ -259,11 +259,22 @@ def test_two_makers_of_virtual_beats_end_with_one_whole_folder(no_real_data, tmp
     assert [path.name.partition("_6")[0] for path in sorted((tmp_path / "cache").iterdir())] == ["heartbeats", "virtual_heartbeats"]
 
 
-def test_virtual_beats_without_room_in_the_cache_say_so(no_real_data, tmp_path, monkeypatch):
-    unwritable(monkeypatch, tmp_path / "cache")
-    with pytest.raises(OSError, match="No space left.*CARDIAC_ML_CACHE moves the cache"):
-        load_ptb()
-    assert not list((tmp_path / "cache").iterdir()), "nothing half-made is left"
+@pytest.mark.parametrize("full", [True, False])
+def test_without_room_in_the_cache_virtual_beats_last_as_long_as_the_program(no_real_data, tmp_path, monkeypatch, full):
+    if full:
+        unwritable(monkeypatch, tmp_path / "cache")
+    else:
+        (tmp_path / "cache").write_text("no folder can be made here")
+    monkeypatch.setattr(heartbeats, "_aside", {})
+    with pytest.warns(UserWarning, match="Could not write.*CARDIAC_ML_CACHE moves the cache.*made anew"):
+        train, _ = load_mitbih()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert "virtual" in train.source and "virtual" in load_ptb().source
+    assert no_real_data.calls == [64], "simulated once"
+    assert not full or not list((tmp_path / "cache").iterdir()), "nothing half-made is left"
+    with pytest.raises(OSError, match="Could not write"):
+        simulate(out=tmp_path / "cache" / "out")
 
 
 def test_a_killed_maker_leaves_nothing_that_is_taken_for_data(no_real_data, tmp_path):

@@ -14,6 +14,7 @@ currents in pA/pF, concentrations in mM, times in ms.
 and epicardial cells, paced at two cycle lengths with more or less of the rapid delayed rectifier current I_Kr.
 """
 import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -300,8 +301,11 @@ def action_potential_table() -> ActionPotentials:
     if (saved := read_arrays(path)) and set(saved) == names:
         return ActionPotentials(**saved)
     table = compute_table()
-    with atomic_write(path) as file:
-        np.savez_compressed(file, **{name: getattr(table, name) for name in names})
+    try:
+        with atomic_write(path) as file:
+            np.savez_compressed(file, **{name: getattr(table, name) for name in names})
+    except OSError as error:
+        warnings.warn(f"The action potentials will be computed again next time. {error}", stacklevel=2)
     return table
 
 

@@ -98,6 +98,14 @@ def test_cut_or_foreign_cache_file_is_replaced(table, monkeypatch):
     assert [p.name for p in path.parent.iterdir()] == [path.name]   # nothing half-written stays
 
 
+def test_a_cache_that_cannot_be_written_is_said_and_the_table_is_there(table, monkeypatch, tmp_path):
+    (tmp_path / "cache").write_text("no folder can be made here")
+    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(membrane, "compute_table", lambda: table)
+    with pytest.warns(UserWarning, match="computed again next time. Could not write"):
+        assert action_potential_table() is table
+
+
 def test_second_call_reads_the_file(table, monkeypatch):
     monkeypatch.setattr(membrane, "compute_table", lambda: pytest.fail("computed again"))
     np.testing.assert_array_equal(action_potential_table().voltage_mv, table.voltage_mv)
