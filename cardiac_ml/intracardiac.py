@@ -19,7 +19,8 @@ import pandas as pd
 
 from cardiac_ml.files import DataError, Split, cache_folder, code_fingerprint, find_data, fingerprint, sweep
 from cardiac_ml.intracardiac_files import (CASES_FILE, POINT_COUNT, PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL,
-                                           find_pairs, list_files, natural, read_batches, read_pack, tidy, write_pack)
+                                           find_pairs, list_files, natural, read_batches, read_pack, still_whole, tidy,
+                                           write_pack)
 from cardiac_ml.leads import to_leads
 
 NAME = "intracardiac_dataset"
@@ -49,7 +50,7 @@ class Intracardiac:
     @cached_property
     def ecg_mv(self) -> np.ndarray:
         """(cases, 12, 500) float32: the twelve leads of all cases, in the order of leads.LEADS."""
-        return to_leads(np.asarray(self.electrodes_mv))
+        return to_leads(np.asarray(still_whole(self.electrodes_mv)))
 
     @property
     def hearts(self) -> np.ndarray:
@@ -63,7 +64,7 @@ class Intracardiac:
         if len(rows) and (np.diff(rows) == 1).all():
             rows = slice(int(rows[0]), int(rows[-1]) + 1)  # neighbours: numpy then makes views
         return replace(self, table=self.table.iloc[rows].reset_index(drop=True),
-                       **{name: getattr(self, name)[rows] for name in ARRAYS})
+                       **{name: still_whole(getattr(self, name))[rows] for name in ARRAYS})
 
     def __repr__(self) -> str:
         """What is in the dataset, in a few lines: shown when a notebook ends a cell with it."""

@@ -8,6 +8,7 @@ A pack is a folder of ``electrodes.npy`` (cases, 10, 500), ``voltage.npy`` (case
 (cases, 75), all float32, ``table.csv`` and ``card.json``: many small files become a few that are mapped into memory.
 """
 import json
+import mmap
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from cardiac_ml.files import DataError, changed, fingerprint, new_folder
 
 SAMPLES, ELECTRODE_COUNT, POINT_COUNT = 500, 10, 75
 LOWEST_MV, REST_MV = -200, -20  # what lies lower, or never so low, is in another unit, or no voltage
+LEAST_SWING_MV = 20  # what swings less holds no heartbeat
 LARGEST_ELECTRODE_MV = 100  # the published ones stay below 10
 PUBLISHED_PAIRS = {  # the 17 folders of doi 10.6075/J0SN094N; "X" and "X_I" are two parts of one design
     "data_hearts_dd_0p2": 435,
@@ -54,16 +56,20 @@ def natural(name: str) -> list:
 def list_files(folder) -> dict[str, tuple[int, int]]:
     """Every pECGData and VmData file below ``folder``: path from there (with /) -> (bytes, time changed in ns)."""
     found, waiting = {}, [("", str(folder))]
-    while waiting:
-        prefix, place = waiting.pop()
-        with os.scandir(place) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith(("pECGData", "VmData")) and name.endswith(".npy"):
-                    status = entry.stat()
-                    found[prefix + name] = (status.st_size, status.st_mtime_ns)
-                elif not name.startswith((".", "__MACOSX")) and entry.is_dir():
-                    waiting.append((f"{prefix}{name}/", entry.path))
+    try:
+        while waiting:
+            prefix, place = waiting.pop()
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if name.startswith(("pECGData", "VmData")) and name.endswith(".npy"):
+                        status = entry.stat()
+                        found[prefix + name] = (status.st_size, status.st_mtime_ns)
+                    elif not name.startswith((".", "__MACOSX")) and entry.is_dir():
+                        waiting.append((f"{prefix}{name}/", entry.path))
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be looked at ({error.strerror}). A link that leads nowhere, or in a "
+                        "circle? Remove it, or put back what it leads to.") from error
     return found
 
 
@@ -167,6 +173,9 @@ def read_pair(electrodes: Path, voltage: Path) -> tuple[np.ndarray, np.ndarray]:
     if lowest < LOWEST_MV or lowest > REST_MV or highest > -lowest:
         raise DataError(f"{voltage}: the voltage spans {lowest:.3g} .. {highest:.3g}; a heart at rest has about "
                         "-85 mV and at its peak 50 mV at most. Is it in mV, with its sign?")
+    if highest - lowest < LEAST_SWING_MV:
+        raise DataError(f"{voltage}: the voltage stays at {lowest:.3g} .. {highest:.3g} mV in all points; an action "
+                        f"potential swings over 100 mV. {DOWNLOAD}")
     largest = np.abs(electrodes_mv).max()
     if not 0 < largest <= LARGEST_ELECTRODE_MV:
         what = "all values are zero." if largest == 0 else f"values reach {largest:.3g} mV; are these microvolts?"
@@ -291,3 +300,14 @@ def read_pack(folder) -> tuple[dict[str, np.ndarray], pd.DataFrame, dict]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise DataError(f"{folder} is no whole pack ({error}): it has to be made again.") from error
     return arrays, table.fillna({name: "" for name in ("heart", "kind", "design", "file")}), card  # "" is NaN in a CSV
+
+
+def still_whole(array: np.ndarray) -> np.ndarray:
+    """The array, if it is no map of a file that was cut meanwhile: to look at what is gone would kill the process."""
+    file = array
+    while isinstance(file, np.ndarray):
+        file = file.base
+    if isinstance(file, mmap.mmap) and file.size() < len(file):
+        raise DataError(f"{array.filename} was cut to {file.size()} of {len(file)} bytes while it was in use. Load the "
+                        "data again, which makes that file anew.")
+    return array

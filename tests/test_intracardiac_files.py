@@ -1,4 +1,5 @@
 """The intracardiac files: found in any layout, refused with a clear word when something is wrong, and written."""
+import os
 import pickle
 import shutil
 
@@ -169,7 +170,7 @@ def _damage(kind, path):
     else:
         changed = {"74 points": signal[:, :-1], "transposed": signal.T, "reshaped": signal.reshape(-1),
                    "whole numbers": signal.astype(int), "in volts": signal / 1000, "in microvolts": signal * 1000,
-                   "upside down": -signal}
+                   "upside down": -signal, "constant": 0 * signal - 85, "half precision": signal.astype(np.float16)}
         np.save(path, changed[kind])
 
 
@@ -204,6 +205,8 @@ def test_a_case_copied_under_another_name_is_said(folder):
     ("in volts", ["0.025", "Is it in mV"]),
     ("in microvolts", ["Is it in mV"]),
     ("upside down", ["with its sign?"]),
+    ("constant", ["stays at -85 .. -85 mV"]),
+    ("half precision", ["float16", "real numbers"]),
     ("10^12 rows", ["cannot be read"]),
 ])
 def test_a_bad_voltage_file_is_named(folder, own_cache, kind, words):
@@ -226,6 +229,15 @@ def test_a_bad_electrode_file_is_named(folder):
         electrodes[17, 3] = 1
         np.save(path, electrodes * factor)
         refused(folder, path, words)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_links_that_lead_nowhere_or_in_a_circle_are_named(folder):
+    (folder / "VmData_gone.npy").symlink_to(folder / "nowhere")
+    refused(folder, folder / "VmData_gone.npy", "A link that leads nowhere")
+    (folder / "VmData_gone.npy").unlink()
+    (folder / "circle").symlink_to(folder)
+    refused(folder, "circle", "in a circle?")
 
 
 def test_nan_in_a_voltage_is_not_a_point_that_never_activates(folder):

@@ -84,6 +84,15 @@ def test_a_damaged_pack_is_made_again_and_said(folder, own_cache, file, damage, 
     assert after.source == before.source and "is no whole pack" in capsys.readouterr().out
 
 
+def test_a_pack_cut_while_it_is_in_use_is_said_and_made_again(folder, own_cache):
+    data = load(folder)
+    expected, path = np.array(data.voltage_mv), next(own_cache.rglob("voltage.npy"))
+    os.truncate(path, path.stat().st_size - 10_000)
+    with pytest.raises(DataError, match="voltage.npy was cut to .* bytes while it was in use. Load"):
+        data[3:5]
+    assert np.array_equal(load(folder)[3:5].voltage_mv, expected[3:5])
+
+
 def test_two_folders_have_two_packs(folder, own_cache, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     assert np.array_equal(load(folder).voltage_mv, load(tmp_path / "copy").voltage_mv) and len(here(own_cache)) == 2
