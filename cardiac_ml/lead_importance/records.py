@@ -68,7 +68,9 @@ def prepare(folder, workers=None, progress=True):
     cache = cache_folder() / "hospitals" / fingerprint(code_fingerprint(*here), str(folder.resolve()), files)
     cache.mkdir(parents=True, exist_ok=True)
     stored, shape = cache / "ecg.npy", (len(listed), len(INDEPENDENT), RATE_HZ * SECONDS)
-    if not stored.exists() or np.load(stored, mmap_mode="r").shape != shape:
+    if not _has_place(stored, shape):
+        if stored.exists():
+            print(f"{stored} is damaged, so it is made again.")
         part = cache / "ecg.part.npy"
         np.lib.format.open_memmap(part, "w+", np.int16, shape).flush()
         part.replace(stored)
@@ -81,6 +83,14 @@ def prepare(folder, workers=None, progress=True):
     for _ in bar:
         pass
     return _open(folder.name, stored, len(blocks))
+
+
+def _has_place(stored, shape):
+    try:
+        memory = np.load(stored, mmap_mode="r")
+        return (memory.shape, memory.dtype) == (shape, np.int16)
+    except (OSError, ValueError, EOFError):  # absent, or its header or its end is lost
+        return False
 
 
 def _block_file(stored, number):

@@ -1,5 +1,6 @@
 """From folders in both real layouts to a page about their leads; what is bad is left out, and said."""
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,7 @@ def test_tables_of_a_hospital(hospitals):
     assert ptbxl.ecg_mv([1]).shape == (1, 8, 1000) and 0.05 < ptbxl.ecg_mv().std() < 1
 
 
-def test_prepared_once_and_mended(tmp_path, monkeypatch):
+def test_prepared_once_and_mended(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(records, "BLOCK", 8)
     write_chapman(tmp_path / "set", 20, progress=False)
     first = records.prepare(tmp_path / "set", workers=1, progress=False)
@@ -97,6 +98,12 @@ def test_prepared_once_and_mended(tmp_path, monkeypatch):
     listed = path.with_name("block_00000.json")
     listed.write_text(listed.read_text().replace("Male", "Mole").replace("4266", "4267"))
     assert records.prepare(tmp_path / "set", workers=1, progress=False).table.equals(first.table) and len(count) == 16
+    whole, path = Path(path).read_bytes(), Path(path)
+    for content in (b"", whole[:50], whole[:len(whole) // 2], whole.replace(b"<i2", b"<u2", 1)):
+        path.unlink()
+        path.write_bytes(content)
+        assert np.array_equal(records.prepare(tmp_path / "set", workers=1, progress=False).ecg_mv(), before)
+        assert "is damaged, so it is made again" in capsys.readouterr().out
 
 
 def test_bad_records_are_left_out_and_said(tmp_path):
