@@ -323,8 +323,11 @@ def _validate(model, held_out, truth, loss, score, batch_size, precision):
     result = dict(valid_loss=value, score=value)
     if not torch.isfinite(output).all():
         result["score"] = math.nan
-    elif score is not None:
-        result["score"] = float(score(np.asarray(truth), output.cpu().numpy()))
+    else:
+        result["score"] = float(score(np.asarray(truth), output.cpu().numpy())) if score else value
+        if math.isnan(result["score"]) and (missing := int(torch.isnan(held_out[1]).sum())):
+            raise TrainingStopped(f"The score is NaN because {missing} of {held_out[1].numel()} valid targets are NaN "
+                                  "(unknown). Use a score, or a loss, that leaves them out.")
     if distributed.is_available() and distributed.is_initialized():  # all processes keep the same epoch
         values = [result]
         distributed.broadcast_object_list(values)

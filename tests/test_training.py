@@ -365,8 +365,11 @@ def test_targets_of_nan_name_the_masked_loss():
     y[::4, 1] = np.nan
     with pytest.raises(TrainingStopped, match="10 of 120 targets are NaN .*masked_l1"):
         fit(Line(3, 3), (x, y), loss=nn.functional.l1_loss, epochs=2, **PLAIN)
-    with pytest.raises(DataError, match="all 120 train targets are NaN"):
-        fit(Line(3, 3), (x, y * np.nan), loss=laplace_loss, epochs=2, **PLAIN)
+    for name in ("train", "valid"):
+        with pytest.raises(DataError, match=f"all 120 {name} targets are NaN"):
+            fit(Line(3, 3), **{"train": (x, x), "valid": (x, x), name: (x, y * np.nan)}, loss=laplace_loss, **PLAIN)
+    with pytest.raises(TrainingStopped, match="score is NaN because 10 of 120 valid targets are NaN"):
+        fit(Line(3, 3), (x, x), (x, y), loss=nn.functional.l1_loss, epochs=2, **PLAIN)
 
 
 def test_a_network_whose_outputs_are_not_finite_is_never_returned():
@@ -509,6 +512,10 @@ def test_damaged_missing_and_foreign_files_are_named(tmp_path):
         load(path)
     np.savez(path, **{"card.json": np.array([object()], dtype=object)})
     with pytest.raises(DataError, match="not a saved network"):
+        load(path)
+    broken = {name: value * np.nan for name, value in small().state_dict().items()}
+    np.savez(path, **broken, **{"card.json": np.array("{}")})
+    with pytest.raises(DataError, match="weights that are NaN"):
         load(path)
     np.savez_compressed(path, **{"card.json": np.array("{}"), "bomb": np.zeros(10**8)})
     with pytest.raises(DataError, match="claims 800,"):
