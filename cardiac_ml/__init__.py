@@ -7,7 +7,6 @@ The core, a file a subject; each reads alone, and most can be copied alone:
     activation         activation times and action potential durations
     heartbeats         tasks 1 and 2: CSV files -> Heartbeats, and their splits
     intracardiac       tasks 3 and 4: pairs of files -> Intracardiac, its splits, the order of its columns
-    intracardiac_files find the pairs, read them, pack them into one cache
     models             1-D networks, losses, augmentations
     training           fit, predict, save, load
     metrics            scores as plain functions, and one bootstrap over patients or hearts
@@ -16,6 +15,7 @@ The core, a file a subject; each reads alone, and most can be copied alone:
 
 Annexes, each a subject of its own that nobody has to open who does not need it:
 
+    formats            the files of both datasets, to the letter: found, checked, read into one cache, and written
     virtual            virtual hearts: the physics of ventricles, waves, cells and torso
     heart3d            the heart as a mesh: recording points, maps, films, the heart that turns
     challenge          submissions, scores, a board, making a challenge

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.files import DataError, Split, cache_folder, code_fingerprint, find_data, fingerprint, sweep
-from cardiac_ml.intracardiac_files import (CASES_FILE, POINT_COUNT, PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL,
-                                           find_pairs, list_files, natural, read_batches, read_pack, still_whole, tidy,
-                                           write_pack)
+from cardiac_ml.formats.intracardiac_files import (CASES_FILE, POINT_COUNT, PUBLISHED_HEARTS, PUBLISHED_PAIRS,
+                                                   PUBLISHED_TOTAL, find_pairs, list_files, natural, read_batches,
+                                                   read_pack, still_whole, tidy, write_pack)
 from cardiac_ml.leads import to_leads
 
 NAME = "intracardiac_dataset"
@@ -175,7 +175,8 @@ def _load_files(folder, progress) -> Intracardiac:
 
 def _packed(owner, version, write) -> Intracardiac:
     """The owner's pack in this version: written first if absent or damaged, and the owner's older ones removed."""
-    labels = code_fingerprint(Path(__file__).with_name("activation.py"), Path(__file__).with_name("intracardiac_files.py"))
+    core = Path(__file__).parent
+    labels = code_fingerprint(core / "activation.py", core / "formats" / "intracardiac_files.py")
     folder = cache_folder() / f"{owner}_{fingerprint(version, labels)}"
     try:
         return open_pack(folder)

@@ -172,7 +172,8 @@ SPARSE = """
 import json, resource, sys
 import numpy as np, pandas as pd
 from pathlib import Path
-from cardiac_ml import intracardiac, intracardiac_files
+from cardiac_ml import intracardiac
+from cardiac_ml.formats import intracardiac_files
 
 folder, cases = Path(sys.argv[1]), 16117
 folder.mkdir()

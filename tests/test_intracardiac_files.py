@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from tiny_intracardiac import load, made_activation, made_batches, made_intracardiac_files, made_pair
 
-from cardiac_ml import intracardiac, intracardiac_files
+from cardiac_ml import intracardiac
+from cardiac_ml.formats import intracardiac_files
 from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError
-from cardiac_ml.intracardiac_files import PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL, parse_name
+from cardiac_ml.formats.intracardiac_files import PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL, parse_name
 from cardiac_ml.virtual.writing import write_pairs
 
 PLACE, NAME = "data_hearts_dd_0p2", "{role}_hearts_dd_0p2_volunteer.v1_pattern.0"

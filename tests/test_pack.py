@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from tiny_intracardiac import load, made_activation, made_batches, made_intracardiac_files, made_pair
 
-from cardiac_ml import files, intracardiac, intracardiac_files
-from cardiac_ml.intracardiac_files import write_pack
+from cardiac_ml import files, intracardiac
+from cardiac_ml.formats import intracardiac_files
+from cardiac_ml.formats.intracardiac_files import write_pack
 from cardiac_ml.files import DataError
 
 ROOT = Path(__file__).parent.parent
@@ -125,7 +126,7 @@ def test_batches_of_the_wrong_shape_or_with_nan_are_refused(tmp_path):
 HALF = """
 import time
 from tiny_intracardiac import made_batches
-from cardiac_ml.intracardiac_files import write_pack
+from cardiac_ml.formats.intracardiac_files import write_pack
 def slow():
     yield from made_batches()
     print("half", flush=True)
@@ -187,7 +188,8 @@ def test_the_slower_of_two_takes_the_pack_of_the_faster(tmp_path):
 
 TWO = """
 import hashlib, pathlib, time
-from cardiac_ml import intracardiac, intracardiac_files
+from cardiac_ml import intracardiac
+from cardiac_ml.formats import intracardiac_files
 read = intracardiac_files.read_pair
 def slowly(*pair):
     time.sleep(0.02)

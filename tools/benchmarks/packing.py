@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cardiac_ml import intracardiac  # noqa: E402
 from cardiac_ml.activation import upstroke_ms  # noqa: E402
-from cardiac_ml.intracardiac_files import find_pairs  # noqa: E402
+from cardiac_ml.formats.intracardiac_files import find_pairs  # noqa: E402
 from cardiac_ml.leads import LEAD_MATRIX, to_leads  # noqa: E402
 
 ROUNDS = 5  # the least is taken: what other processes add is no property of this code
