@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from tiny import flip_a_bit, made_heartbeat_files, message, unwritable
 
-from cardiac_ml import heartbeats
-from cardiac_ml.heartbeats import Source, parse_rows, write_rows
+from cardiac_ml.formats import heartbeat_files
+from cardiac_ml.formats.heartbeat_files import Source, parse_rows, write_rows
 from cardiac_ml.heartbeats import load_mitbih, load_ptb
 
 
@@ -47,7 +47,7 @@ def test_real_rows_survive_writing_and_reading(real_data, tmp_path):
 
 def test_the_second_load_does_not_read_the_csv(folder, monkeypatch):
     first, _ = load_mitbih(folder)
-    monkeypatch.setattr(heartbeats, "parse_rows", lambda *_: pytest.fail("the CSV was read again"))
+    monkeypatch.setattr(heartbeat_files, "parse_rows", lambda *_: pytest.fail("the CSV was read again"))
     again, _ = load_mitbih(folder)
     assert np.array_equal(again.beats, first.beats) and type(again.beats) is np.ndarray
 

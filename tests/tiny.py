@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cardiac_ml import heartbeats
+from cardiac_ml.formats import heartbeat_files
 from cardiac_ml.files import DataError
 
 PTB = {"ptbdb_normal": (0,), "ptbdb_abnormal": (1,)}
@@ -80,10 +80,10 @@ def message(call, *arguments, **named) -> str:
 
 def unwritable(monkeypatch, *places: Path) -> None:
     """Let every heartbeat file written below these places fail as on a full disk."""
-    write = heartbeats.atomic_write
+    write = heartbeat_files.atomic_write
 
     def atomic_write(path, *mode):
         if any(place in path.parents for place in places):
             raise OSError(28, f"No space left on device: {path}")
         return write(path, *mode)
-    monkeypatch.setattr(heartbeats, "atomic_write", atomic_write)
+    monkeypatch.setattr(heartbeat_files, "atomic_write", atomic_write)

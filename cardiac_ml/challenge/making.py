@@ -22,7 +22,7 @@ from cardiac_ml.challenge import baselines, scoring, submission
 from cardiac_ml.challenge.cases import Cases
 from cardiac_ml.challenge.rules import readme
 from cardiac_ml.files import DataError, atomic_write, new_folder
-from cardiac_ml.heartbeats import write_folder
+from cardiac_ml.formats.heartbeat_files import write_folder
 from cardiac_ml.virtual import beats, dataset
 from cardiac_ml.virtual.writing import write_pairs
 

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.files import DataError
-from cardiac_ml.heartbeats import DS2, MITBIH_CLASSES, PACED, SAMPLES, Heartbeats, write_folder
+from cardiac_ml.formats.heartbeat_files import SAMPLES, write_folder
+from cardiac_ml.heartbeats import DS2, MITBIH_CLASSES, PACED, Heartbeats
 
 RECORD_HZ = 360
 STEP = 3  # Kaggle keeps every third sample, without a filter

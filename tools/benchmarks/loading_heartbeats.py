@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.heartbeats import load_mitbih, write_rows
+from cardiac_ml.formats.heartbeat_files import write_rows
+from cardiac_ml.heartbeats import load_mitbih
 
 NAMES = ("mitbih_train.csv", "mitbih_test.csv")
 
