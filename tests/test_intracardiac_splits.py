@@ -6,8 +6,9 @@ from tiny_intracardiac import made_batches, made_signals
 
 from cardiac_ml import intracardiac
 from cardiac_ml.files import DataError
-from cardiac_ml.intracardiac import TEST_HEARTS, recover_point_order, split_by_heart, split_by_pattern, split_random
 from cardiac_ml.formats.intracardiac_files import PUBLISHED_HEARTS, tidy, write_pack
+from cardiac_ml.formats.point_order import recover_point_order
+from cardiac_ml.intracardiac import TEST_HEARTS, split_by_heart, split_by_pattern, split_random
 
 
 def made_table(hearts, cases=20):

@@ -12,9 +12,9 @@ import pytest
 from tiny_intracardiac import load, made_activation, made_batches, made_intracardiac_files, made_pair
 
 from cardiac_ml import files, intracardiac
+from cardiac_ml.files import DataError
 from cardiac_ml.formats import intracardiac_files
 from cardiac_ml.formats.intracardiac_files import write_pack
-from cardiac_ml.files import DataError
 
 ROOT = Path(__file__).parent.parent
 GRAMMAR = "{role}_hearts_dd_0p2_volunteer.v1_pattern.0"

@@ -7,8 +7,8 @@ import pytest
 
 from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.files import DataError
+from cardiac_ml.formats.point_order import recover_point_order
 from cardiac_ml.leads import to_leads
-from cardiac_ml.intracardiac import recover_point_order
 from cardiac_ml.virtual import anatomy, dataset, elsewhere, patient, population, published, signals, torso
 from cardiac_ml.virtual.points import POINT_NAMES, recording_points
 from tools import ecg_measures as measures, real_leads
