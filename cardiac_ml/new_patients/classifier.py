@@ -26,13 +26,13 @@ CLASSES = MITBIH_CLASSES[:4]  # class Q, paced or unclassifiable, is neither lea
 FOLDS = 7
 SAME_PERSON = {202: 201}  # two records of one man; the usual split has one on each side
 MOST, MOST_MADE = 150, 40  # beats of one class of one record to learn from: more of the same teach little
-BOOSTED = dict(learning_rate=0.15, l2_regularization=5.0, max_features=0.3, max_bins=64, early_stopping=False)
-CLASS_TREES = dict(max_iter=45, max_leaf_nodes=8, min_samples_leaf=25)
-TIMING_TREES = dict(max_iter=40, max_leaf_nodes=6, min_samples_leaf=40)
+BOOSTED = dict(learning_rate=0.18, l2_regularization=5.0, max_features=0.3, max_bins=64, early_stopping=False)
+CLASS_TREES = dict(max_iter=36, max_leaf_nodes=8, min_samples_leaf=25)
+TIMING_TREES = dict(max_iter=33, max_leaf_nodes=6, min_samples_leaf=40)
 CLASS_FOREST = dict(n_estimators=60, min_samples_leaf=3, max_features=0.3)
 TIMING_FOREST = dict(n_estimators=30, min_samples_leaf=10, max_features=0.3)
-FUSION_ODDS = 0.5  # far more fusion beats are learned from than there are, so fewer are believed
 FUSION_BURDEN = 0.1  # share of ventricular beats in a record from which on fusion beats are believed in full
+EARLY_ODDS = 0.1  # of an atrial premature beat where the atria fibrillate
 
 
 class BeatTable(NamedTuple):
@@ -42,6 +42,7 @@ class BeatTable(NamedTuple):
     label: np.ndarray  # (rows,) position in MITBIH_CLASSES
     patient: np.ndarray  # (rows,)
     record: np.ndarray  # (rows,) a patient's own record, or one made of it
+    fibrillation: np.ndarray  # (rows,) 0 to 1, whether the rhythm around looks like it
     inputs: np.ndarray  # (rows, 6 * SAMPLES + timing features): three beats and their times, for a network
 
     def rows(self, chosen) -> "BeatTable":
@@ -91,7 +92,8 @@ def beat_table(ds: RecordBeats) -> BeatTable:
     features = beat_features(ds).fillna(0)
     timing = features[[name for name in features if name.startswith(TIMING)]]
     return BeatTable(features.to_numpy(), timing.to_numpy(), ds.label, ds.table["patient"].to_numpy(),
-                     ds.table["record"].to_numpy().astype(str), np.hstack([three_beats(ds), timing]))
+                     ds.table["record"].to_numpy().astype(str), features[TIMING + "fibrillation"].to_numpy(),
+                     np.hstack([three_beats(ds), timing]))
 
 
 def synthetic_table(ds: RecordBeats, seed: int = 0) -> BeatTable:
@@ -177,11 +179,14 @@ def row_weights(label: np.ndarray, record: np.ndarray) -> np.ndarray:
 def predict_trees(model: Trees, table: BeatTable) -> np.ndarray:
     """Probabilities of the classes, (rows, 4), of all beats of whole records.
 
-    How likely N and S are together, the trees of all classes say; which of the two, those of time and P wave.
+    How likely N and S are together, the trees of all classes say; which of the two, those of time and P wave. Where the
+    atria fibrillate, none of their beats is premature: there hardly any is believed.
     """
     probability = np.zeros((len(table.label), len(CLASSES)))
     probability[:, model.classes.classes_] = model.classes.predict_proba(table.features)
     early = model.timing.predict_proba(table.timing)[:, list(model.timing.classes_).index(EARLY)]
+    odds = early / (1 - early + 1e-9) * (1 - (1 - EARLY_ODDS) * table.fibrillation)
+    early = odds / (1 + odds)
     both = probability[:, NORMAL] + probability[:, EARLY]
     probability[:, NORMAL], probability[:, EARLY] = both * (1 - early), both * early
     return fewer_fusions(probability, table.record)
@@ -194,5 +199,5 @@ def fewer_fusions(probability: np.ndarray, record: np.ndarray) -> np.ndarray:
     """
     burden = pd.Series(probability[:, VENTRICULAR]).groupby(record).transform("mean").to_numpy()
     odds = np.ones_like(probability)
-    odds[:, FUSION] = FUSION_ODDS * np.clip(burden / FUSION_BURDEN, 0, 1)
+    odds[:, FUSION] = np.clip(burden / FUSION_BURDEN, 0, 1)
     return probability * odds / (probability * odds).sum(axis=1, keepdims=True)

@@ -15,6 +15,8 @@ TIMING = "timing_"  # the names of features of time and P wave start so
 SAMPLES = 80  # of a beat that a network sees: 12.5 ms each
 SHIFT_MS = 30  # the annotated R peaks lie up to that far from where the shapes agree best
 STEADY = 0.15  # a regular interval differs at most so much from the median of those around it
+IRREGULAR = 0.06, 0.10  # logarithms of intervals that differ less are no fibrillation, and those that differ more are
+STEADY_P = 0.5  # where P waves agree better with the dominant one there is no fibrillation
 SAME_SHAPE = 0.95  # beats of one kind have shapes that correlate at least so well
 OTHER_SHAPE = 0.8  # another kind of beat correlates at most so well with the dominant one
 
@@ -45,6 +47,7 @@ def record_features(window_mv: np.ndarray, time_ms: np.ndarray, table: pd.DataFr
     mixtures = mixture_features(signals, time_ms)
     same = mixtures["dominant_correlation"] > OTHER_SHAPE
     timing = rhythm(table, same) | p_features(signals, time_ms, same, rested_beats(table, same))
+    timing["fibrillation"] = fibrillation(sinus_intervals(table, same), timing["p_steady"])
     columns = lead_features(*signals[0], time_ms) | mixtures
     similar = correlations(*[joined(signals, time_ms)] * 2)
     cluster = cluster_features(similar, columns | timing)
@@ -141,6 +144,17 @@ def p_features(signals: list, time_ms: np.ndarray, same: np.ndarray, rested: np.
                       "p_size": np.log(np.linalg.norm(centred, axis=1) + 0.01)}
 
 
+def fibrillation(sinus: pd.Series, p_steady: np.ndarray) -> np.ndarray:
+    """Does the rhythm around each beat look like atrial fibrillation? (beats,), 0 to 1.
+
+    Intervals differ from the last one, the last but one and the one before that (in bigeminy every second is alike),
+    and no P wave comes again and again.
+    """
+    differ = [sinus.diff(beats).abs().rolling(61, center=True, min_periods=1).median() for beats in (1, 2, 3)]
+    low, high = IRREGULAR
+    return np.clip((np.fmin.reduce(differ) - low) / (high - low), 0, 1) * (p_steady < STEADY_P)
+
+
 def regular_beats(table: pd.DataFrame) -> np.ndarray:
     """Which beats neither come early nor are followed by an early one: (beats,) bool; all of them if too few are."""
     near = _median(table["rr_before_ms"], 21)
@@ -154,7 +168,7 @@ def regular_beats(table: pd.DataFrame) -> np.ndarray:
 def smooth(signal_mv: np.ndarray, time_ms: np.ndarray, width_ms: float = 14.0) -> np.ndarray:
     """Moving average, and each beat's median as its zero: (beats, samples) -> the same shape."""
     width = max(1, round(width_ms / (time_ms[1] - time_ms[0]))) | 1
-    centred = signal_mv - np.median(signal_mv, axis=1, keepdims=True)
+    centred = signal_mv - np.median(signal_mv[:, ::3], axis=1, keepdims=True)
     padded = np.pad(centred, ((0, 0), (width // 2, width // 2)), "edge")
     total = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
     return ((total[:, width:] - total[:, :-width]) / width).astype(np.float32)

@@ -30,7 +30,7 @@ class ThreeBeatNet(nn.Module):
         return self.head(torch.cat([self.body(beats), self.clock(times)], dim=1))
 
 
-def fit_network(train: BeatTable, synthetic: BeatTable, seed: int = 0, epochs: int = 5) -> ThreeBeatNet:
+def fit_network(train: BeatTable, synthetic: BeatTable, seed: int = 0, epochs: int = 4) -> ThreeBeatNet:
     """Learns from the real and the synthetic beats of the patients of ``train``, weighted as for the trees."""
     table = joined_tables(train, synthetic.rows(np.isin(synthetic.patient, train.patient)))
     table = table.rows(thinned(table.label, table.record, MOST, seed))

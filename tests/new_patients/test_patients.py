@@ -10,8 +10,8 @@ from cardiac_ml import metrics
 from cardiac_ml.heartbeats import Heartbeats
 from cardiac_ml.new_patients import classifier as patients
 from cardiac_ml.new_patients import evaluation
-from cardiac_ml.new_patients.features import (SAMPLES, TIMING, beat_features, interval_groups, mixture_features,
-                                              qrs_form, regular_beats, rhythm, three_beats)
+from cardiac_ml.new_patients.features import (SAMPLES, TIMING, beat_features, fibrillation, interval_groups,
+                                              mixture_features, qrs_form, regular_beats, rhythm, three_beats)
 from cardiac_ml.new_patients.network import fit_network, predict_network
 from cardiac_ml.new_patients.records import load_records
 from cardiac_ml.new_patients.synthetic import (NOISE, RHYTHMS, mixed, noisy_records, retimed_records, rhythm_of,
@@ -92,6 +92,17 @@ def test_intervals_in_two_groups_are_told_from_irregular_ones():
     two = np.log(np.where(random.random(200) < 0.5, 500, 1000)) + random.normal(0, 0.03, 200)
     clear = [np.median(interval_groups(x, x)["groups_clear"]) for x in (two, irregular)]
     assert clear[0] > 2 * clear[1]
+
+
+def test_fibrillation_is_irregular_without_a_p_wave():
+    """Neither is premature beats in pairs or threes, nor sinus rhythm that breathes."""
+    random, time = np.random.default_rng(0), np.arange(200)
+    other = 700 * np.exp(random.normal(0, 0.02, 200))
+    rhythms = {"fibrillation": random.uniform(450, 1100, 200), "bigeminy": np.where(time % 2, 500, 1000) + other - 700,
+               "trigeminy": np.where(time % 3, 900, 500) + other - 700, "sinus": other * np.exp(0.1 * np.sin(time / 3))}
+    found = {name: np.median(fibrillation(pd.Series(np.log(ms)), np.full(200, 0.1))) for name, ms in rhythms.items()}
+    assert found == {"fibrillation": 1, "bigeminy": 0, "trigeminy": 0, "sinus": 0}
+    assert not fibrillation(pd.Series(np.log(rhythms["fibrillation"])), np.full(200, 0.9)).any(), "P waves, all alike"
 
 
 def test_early_beats_and_those_before_them_are_not_regular():
@@ -238,22 +249,26 @@ class Fixed:
         return self.answer
 
 
-def table_of(label, record):
-    return patients.BeatTable(*[np.zeros((len(label), 1))] * 2, label, record, record, np.zeros((len(label), 480)))
+def table_of(label, record, fibrillation=0):
+    rows = len(label)
+    return patients.BeatTable(*[np.zeros((rows, 1))] * 2, label, record, record, np.full(rows, fibrillation),
+                              np.zeros((rows, 480)))
 
 
 def test_fusion_beats_are_believed_where_ventricular_ones_are():
     classes = Fixed([[0.4, 0, 0.0, 0.6]] * 3 + [[0.4, 0, 0, 0.6], [0, 0, 1, 0], [0, 0, 1, 0]])
     answer = patients.predict_trees(patients.Trees(classes, Fixed([[1, 0]] * 6)),
                                     table_of(np.zeros(6), np.repeat([1, 2], 3)))
-    odds = 0.6 * patients.FUSION_ODDS
-    assert (answer[:3, patients.FUSION] == 0).all() and answer[3, patients.FUSION] == pytest.approx(odds / (odds + 0.4))
+    assert (answer[:3, patients.FUSION] == 0).all() and answer[3, patients.FUSION] == pytest.approx(0.6)
 
 
 def test_time_says_which_of_normal_and_early():
     model = patients.Trees(Fixed([[0.8, 0, 0.2, 0]] * 2), Fixed([[0.25, 0.75], [1, 0]]))
     answer = patients.predict_trees(model, table_of(np.zeros(2), np.array([1, 1])))
     assert answer == pytest.approx(np.array([[0.2, 0.6, 0.2, 0], [0.8, 0, 0.2, 0]]))
+    answer = patients.predict_trees(model, table_of(np.zeros(2), np.array([1, 1]), fibrillation=1))
+    odds = 3 * patients.EARLY_ODDS
+    assert answer[0, patients.EARLY] == pytest.approx(0.8 * odds / (1 + odds)), "no atrial beat is premature there"
 
 
 # Who is learned from, who is tested
