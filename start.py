@@ -6,7 +6,8 @@
     python3 start.py lab             open JupyterLab on the notebooks
     python3 start.py test            run the tests; options for pytest go after --:  start.py test -- -k leads
     python3 start.py setup           only install
-    python3 start.py score FILE      a command of the kit, as python -m cardiac_ml would run it: score, check,
+    python3 start.py check           is all as it should be? one screen, installs nothing (--json for a bug report)
+    python3 start.py score FILE      a command of the kit, as python -m cardiac_ml would run it: score, download,
                                      simulate, make-challenge, submit-template, ... (--help after it)
 
 On Windows write py in place of python3. The first call makes the folder .venv and installs the packages of
@@ -35,9 +36,9 @@ STAMP = "cardiac_ml_installed.txt"  # in the environment: what was installed the
 UNFINISHED = "cardiac_ml_unfinished.txt"  # in .venv: from before it is made until its pip works
 COMMANDS = ("run", "test", "lab", "setup")
 KIT = ("simulate", "pack", "rebuild-heartbeats", "submit-template", "check", "score", "make-challenge", "export-bundle",
-       "lead-importance", "predict")
+       "lead-importance", "predict", "download")
 UTF8 = dict(PYTHONUTF8="1")  # for every Python started from here: paths and output are the same in any locale
-Environment = collections.namedtuple("Environment", "kind python folder")  # kind: own, virtual, conda, colab
+Environment = collections.namedtuple("Environment", "kind python folder")  # kind: own, virtual, conda, colab (or Kaggle)
 
 
 class Stop(Exception):
@@ -101,7 +102,7 @@ def wrong_python(found):
 
 def surroundings():
     """"colab", "own", "virtual" or "conda" when this file runs inside such an environment, else None."""
-    if os.environ.get("COLAB_RELEASE_TAG"):
+    if os.environ.get("COLAB_RELEASE_TAG") or os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
         return "colab"
     if os.path.realpath(sys.prefix) == os.path.realpath(os.path.join(ROOT, ".venv")):
         return "own"
@@ -120,10 +121,15 @@ def environment():
     return Environment(kind, sys.executable, sys.prefix)
 
 
+def own_place():
+    """(.venv beside this file, the Python in it), whether they exist or not"""
+    folder = os.path.join(ROOT, ".venv")
+    return folder, os.path.join(folder, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
+
+
 def own_environment():
     """.venv beside this file, made if there is none that works."""
-    folder = os.path.join(ROOT, ".venv")
-    python = os.path.join(folder, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
+    folder, python = own_place()
     known = os.path.exists(os.path.join(folder, "pyvenv.cfg"))
     unfinished = os.path.exists(os.path.join(folder, UNFINISHED))
     if os.path.isdir(folder) and os.listdir(folder) and not (known or unfinished):
@@ -199,6 +205,10 @@ def install(target):
     for name, record in broken:
         if target.kind == "own" or name in gone:
             shutil.rmtree(record, ignore_errors=True)  # else pip would take that package for installed
+    if target.kind == "virtual" and not (gone or broken) and as_required(target.python):  # by uv run --with-requirements
+        make_importable(target.python)
+        write(stamp, wanted + "\n")
+        return
     need_pip(target.python)
     print("Installing the packages into {} (once; a few minutes) ...".format(target.folder), flush=True)
     log = os.path.join(ROOT, "runs", "install.log")
@@ -213,6 +223,14 @@ def install(target):
     if mine:
         make_importable(target.python)
     write(stamp, "\n".join([wanted] + [name for name, _ in packages(target.python)[0]]) + "\n")
+
+
+def as_required(python):
+    """Whether the exact versions of requirements.txt are there already."""
+    wanted = re.findall(r"^([\w-]+)==(\S+)", read(os.path.join(ROOT, "requirements.txt")) or "", re.MULTILINE)
+    told = ask(python, "from importlib.metadata import version; print(all(version(name).split('+')[0] == wanted "
+                       "for name, wanted in {}))".format(wanted))
+    return bool(wanted) and told == "True"
 
 
 def packages(python):
@@ -422,15 +440,29 @@ def read_arguments(arguments):
     return command, [word for word in further if word != "--quick"], "--quick" in further
 
 
+def with_kit():
+    """The variable with which any Python finds the kit."""
+    return dict(PYTHONPATH=os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")])))
+
+
+def check(arguments):
+    """Look, and install nothing: with the Python of .venv where it starts, else with this one."""
+    python = own_place()[1]
+    if surroundings() is not None or version_of(python) is None:
+        python = sys.executable
+    return call([python, "-m", "cardiac_ml.check"] + arguments, os.getcwd(), **with_kit())
+
+
 def start(arguments):
     command, further, quick = read_arguments(arguments)
+    if further in (["check"], ["check", "--json"]):
+        return check(further[1:])
     with one_at_a_time():
         target = environment()
         install(target)
     if command == "kit":
-        path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
         # In the folder of the user: names of files are meant from there.
-        return call([target.python, "-m", "cardiac_ml"] + further, os.getcwd(), PYTHONPATH=path)
+        return call([target.python, "-m", "cardiac_ml"] + further, os.getcwd(), **with_kit())
     print("Python {} in {} is ready.".format(dotted(version_of(target.python) or ()), target.folder), flush=True)
     if command == "test":
         return run_tests(target.python, further)

@@ -22,6 +22,8 @@ Annexes, each a subject of its own that nobody has to open who does not need it:
     lead_importance    which leads matter
     new_patients       raw MIT-BIH records, whole patients held out
     xray               a box around the heart on a chest X-ray
+    check              is this set-up as the kit needs it?
+    download           real data in one line, when asked
     predict            one's own ECG: its usual beat, and the map that the networks of tasks 3 and 4 see in it
 
 ``from cardiac_ml import heartbeats`` loads one of them; importing the package itself imports nothing heavy.

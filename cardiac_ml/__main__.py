@@ -5,6 +5,10 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+if __name__ == "__main__" and sys.argv[1:] in (["check"], ["check", "--json"]):  # it needs no package to say which is missing
+    from cardiac_ml.check.__main__ import main as check
+    sys.exit(check(sys.argv[2:]))
+
 
 def _lacking(error):
     """What to call instead, if this Python lacks a package of the kit."""
@@ -45,7 +49,7 @@ def _parser():
     pack = commands.add_parser("pack", help="pack the intracardiac files once, so that later loads are instant")
     pack.add_argument("folder", type=Path, nargs="?", default=None, help="default: intracardiac_dataset/")
     pack.set_defaults(run=_pack)
-    for name in ("new_patients.records", "challenge.command", "lead_importance.command"):
+    for name in ("check.command", "new_patients.records", "challenge.command", "lead_importance.command"):
         import_module(f"cardiac_ml.{name}").add_commands(commands)
     predict = commands.add_parser("predict", help="ask a trained network about files of one's own")
     what = predict.add_subparsers(required=True, metavar="WHAT")

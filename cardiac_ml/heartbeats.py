@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError, Split, cache_folder, changed, code_fingerprint, find_data, new_folder, sweep
-from cardiac_ml.formats.heartbeat_files import (CLASSES_IN, KAGGLE, SAMPLES, Source, find_beside, find_file, opened,
-                                                read_rows, read_tables, write_folder)
+from cardiac_ml.files import DataError, Split, cache_folder, changed, code_fingerprint, new_folder, sweep
+from cardiac_ml.formats.heartbeat_files import (CLASSES_IN, KAGGLE, SAMPLES, Source, find_beside, find_file, find_folder,
+                                                opened, read_rows, read_tables, write_folder)
 
 PTB_CLASSES = ("normal", "abnormal")
 MITBIH_CLASSES = ("N", "S", "V", "F", "Q")
@@ -102,6 +102,12 @@ def load_mitbih(folder: str | Path | None = None, *, hearts: int | None = None) 
     return train, test
 
 
+def download(folder: str | Path | None = None) -> Path:
+    """Fetch Kaggle's four files into ecg_dataset/ (or ``folder``) through kagglehub, if they are not there; check them."""
+    from cardiac_ml.download import kaggle
+    return kaggle.heartbeats(PUBLISHED_ROWS, folder)
+
+
 def simulate(hearts: int = 64, seed: int = 0, out: str | Path | None = None, workers: int | None = None) -> Path:
     """The folder with the four files of virtual heartbeats; ``load_ptb`` and ``load_mitbih`` read it.
 
@@ -166,7 +172,7 @@ def _load_pair(names, classes, rate_hz, folder, hearts) -> list[Heartbeats]:
 
 def _find_pair(names, folder) -> dict[str, Source] | None:
     """The two files; None where there is neither and no folder was asked for."""
-    place = find_data("ecg_dataset", folder)
+    place = find_folder(folder)
     found = {name: place and find_file(place, f"{name}.csv") for name in names}
     missing = [f"{name}.csv" for name, source in found.items() if source is None]
     if not missing:

@@ -76,7 +76,7 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     for name, value in dict(epochs=epochs, batch_size=batch_size, lr=lr).items():
         if not value > 0 or name != "lr" and value != int(value):
             raise DataError(f"{name} is {value}; it must be {'a' if name == 'lr' else 'a whole'} number larger than 0.")
-    device, precision = pick_device(device), _pick_precision(precision, pick_device(device))
+    device, precision = pick_device(device), pick_precision(precision, pick_device(device))
     rank, ranks = _join_processes(device)
     inputs, targets = _tensors(model, "train", train, device)
     held_out = _tensors(model, "valid", valid, device) if valid is not None else None
@@ -381,7 +381,7 @@ def pick_device(device=None):
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def _pick_precision(precision, device):
+def pick_precision(precision, device):
     """"float32" or "bfloat16"; "auto" takes bfloat16 where the hardware multiplies in it (elsewhere it is ten times slower)."""
     if precision not in ("auto", "float32", "bfloat16"):
         raise DataError(f"precision is {precision!r}; it can be 'auto', 'float32' or 'bfloat16'")

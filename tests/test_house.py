@@ -9,15 +9,15 @@ PACKAGE = Path(__file__).parents[1] / "cardiac_ml"
 FLOORS = [  # from the ground up; a room may import rooms of lower floors, and those of its own floor without a circle
     {"files", "leads", "activation"},
     {"formats"},
-    {"virtual"},
+    {"virtual", "download"},
     {"heartbeats", "intracardiac"},
     {"models", "training", "plots", "metrics", "exercises"},
     {"heart3d"},
     {"xray", "new_patients", "lead_importance", "challenge"},
-    {"__main__", "predict"},
+    {"__main__", "predict", "check"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ANNEXES = {"formats", "virtual", "heart3d", *FLOORS[6]}
+ANNEXES = {"formats", "virtual", "download", "heart3d", *FLOORS[6], "predict", "check"}
 NEVER = {("heartbeats", "intracardiac"), ("intracardiac", "heartbeats")}
 
 

@@ -167,6 +167,7 @@ def installed(start, monkeypatch, tmp_path):
     monkeypatch.setattr(start, "run_pip", lambda python, arguments, log: calls.append(arguments) or 0)
     monkeypatch.setattr(start, "make_importable", lambda python: None)
     monkeypatch.setattr(start, "torch_for_cpu", lambda python, log: None)
+    monkeypatch.setattr(start, "as_required", lambda python: False)
     return calls
 
 
@@ -175,6 +176,34 @@ def test_exact_versions_only_where_nobody_else_chose(start, installed, tmp_path,
     start.install(start.Environment(kind, sys.executable, str(tmp_path)))
     assert ("-r" in installed[0]) == exact
     assert exact or installed[0][1].startswith(str(tmp_path) + "[notebooks")
+
+
+def test_what_uv_run_has_brought_is_not_installed_again(start, installed, monkeypatch, tmp_path):
+    monkeypatch.undo()  # of as_required too: ask this Python
+    calls = []
+    monkeypatch.setattr(start, "ROOT", str(tmp_path))
+    monkeypatch.setattr(start, "make_importable", lambda python: None)
+    monkeypatch.setattr(start, "run_pip", lambda python, arguments, log: calls.append(arguments) or 0)
+    (tmp_path / "requirements.txt").write_text("# a comment\npytest==0.0.1\n")
+    assert not start.as_required(sys.executable)
+    (tmp_path / "requirements.txt").write_text(f"# a comment\npytest=={pytest.__version__}\n")
+    assert start.as_required(sys.executable)
+    start.install(start.Environment("virtual", sys.executable, str(tmp_path)))
+    assert not calls and (tmp_path / start.STAMP).exists()
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--json"]])
+def test_the_check_installs_nothing(start, monkeypatch, arguments, tmp_path):
+    called = []
+    monkeypatch.setattr(start, "call", lambda command, *folder, **variables: called.append(command) or 0)
+    monkeypatch.setattr(start, "environment", lambda: pytest.fail("an environment was made"))
+    monkeypatch.setattr(start, "surroundings", lambda: None)
+    own = start.own_place()[1]
+    monkeypatch.setattr(start, "version_of", lambda python: None)
+    assert start.main(arguments) == 0 and called[0][0] == sys.executable and called[0][1:3] == ["-m", "cardiac_ml.check"]
+    monkeypatch.setattr(start, "version_of", lambda python: (3, 12) if python == own else None)
+    assert start.main(arguments) == 0 and called[1][0] == own and called[1][3:] == arguments[1:]
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_stamp_only_after_success_and_for_these_requirements(start, installed, monkeypatch, tmp_path):

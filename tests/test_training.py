@@ -417,7 +417,7 @@ def test_cross_entropy_takes_classes_or_mixtures():
 # ---- the machine ----
 
 def test_bfloat16_trains_as_well_where_the_processor_is_made_for_it():
-    if training._pick_precision("auto", torch.device("cpu")) != "bfloat16":
+    if training.pick_precision("auto", torch.device("cpu")) != "bfloat16":
         pytest.skip("this processor does not multiply in bfloat16")
     train, valid = beats(), beats(60, seed=1)
     fitted = fit(small(), train, valid, score=metrics.accuracy, epochs=6, **QUICK, device="cpu")
@@ -425,8 +425,8 @@ def test_bfloat16_trains_as_well_where_the_processor_is_made_for_it():
 
 
 def test_bfloat16_is_not_chosen_on_a_processor_that_only_imitates_it():
-    code = ("import torch; from cardiac_ml.training import _pick_precision; "
-            "print(_pick_precision('auto', torch.device('cpu')))")
+    code = ("import torch; from cardiac_ml.training import pick_precision; "
+            "print(pick_precision('auto', torch.device('cpu')))")
     told = subprocess.run([sys.executable, "-c", code], env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}, cwd=ROOT,
                           capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "float32"

@@ -14,13 +14,11 @@ def _add_submissions(commands):
     template = commands.add_parser("submit-template", help="write a valid submission that knows nothing, to start from")
     template.add_argument("task", type=int, choices=(1, 2, 3, 4))
     template.add_argument("--out", type=Path, default=None)
-    check = commands.add_parser("check", help="say what is wrong with a submission")
     score = commands.add_parser("score", help="score a submission, or rank a folder of them")
-    for command in (check, score):
-        command.add_argument("file", type=Path, nargs=None if command is check else "?")
-    for command in (template, check, score):
-        command.add_argument("--challenge", type=Path, metavar="FOLDER", help="of a challenge; its public part is "
-                             "enough to check, scores need the private one (default: the test cases at hand)")
+    score.add_argument("file", type=Path, nargs="?")
+    for command in (template, score):
+        command.add_argument("--challenge", type=Path, metavar="FOLDER", help="of a challenge; a template needs "
+                             "its public part, scores the private one (default: the test cases at hand)")
     score.add_argument("--leaderboard", type=Path, metavar="SUBMISSIONS", help="rank all files below this folder")
     score.add_argument("--task", type=int, choices=(1, 2, 3, 4), help="rank only this task")
     score.add_argument("--final", action="store_true", help="score the part that was kept for the end")
@@ -29,7 +27,6 @@ def _add_submissions(commands):
     score.add_argument("--out", type=Path, help="folder of the board (default: board/ in the challenge, or here)")
     score.add_argument("--json", type=Path, default=None, help="also write the scores of one file to this file")
     template.set_defaults(run=_template)
-    check.set_defaults(run=_check)
     score.set_defaults(run=_score)
 
 
@@ -45,13 +42,14 @@ def _template(options):
     print(f"Written to {submission.write_template(out, options.task, ids)}")
 
 
-def _check(options):
+def check(file, challenge=None):
+    """Print what is wrong with a submission; the status is 1 if anything is."""
     from cardiac_ml.challenge import cases, submission
-    task = submission.read_header(options.file)["task"]
-    if wrong := submission.check(options.file, task, cases.test_cases(task, folder=options.challenge).ids):
+    task = submission.read_header(file)["task"]
+    if wrong := submission.check(file, task, cases.test_cases(task, folder=challenge).ids):
         print("\n".join(wrong))
         return 1
-    print(f"{options.file} is a valid submission for task {task}.")
+    print(f"{file} is a valid submission for task {task}.")
 
 
 def _score(options):

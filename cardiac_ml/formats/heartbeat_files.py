@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError, atomic_write, cache_folder, checksum, fingerprint, sweep
+from cardiac_ml.files import DataError, atomic_write, cache_folder, checksum, find_data, fingerprint, sweep
 
 SAMPLES = 187
 COLUMNS = SAMPLES + 1  # the class comes last
 CLASSES_IN = {"ptbdb_normal": (0,), "ptbdb_abnormal": (1,),  # the class numbers that may stand in each file
               "mitbih_train": (0, 1, 2, 3, 4), "mitbih_test": (0, 1, 2, 3, 4)}
 KAGGLE = "https://www.kaggle.com/datasets/shayanfazeli/heartbeat"
+KAGGLE_INPUTS = [Path("/kaggle/input", *names) for names in (("heartbeat",), ("datasets", "shayanfazeli", "heartbeat"))]
 AGAIN = f"Download the file again from {KAGGLE}."
 BROKEN_ARCHIVE = (EOFError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, RuntimeError)
 
@@ -33,6 +34,11 @@ class Source(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path} ({self.member} in it)" if self.member else str(self.path)
+
+
+def find_folder(folder: str | Path | None = None) -> Path | None:
+    """Where real files are: ``folder``, ecg_dataset/, or the input of a Kaggle notebook; None where there are none."""
+    return find_data("ecg_dataset", folder) or next((place for place in KAGGLE_INPUTS if place.is_dir()), None)
 
 
 def find_file(folder: Path, name: str) -> Source | None:

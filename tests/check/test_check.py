@@ -1,0 +1,272 @@
+"""The check: each broken set-up gets a FAIL and a remedy, and a whole one does not."""
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packaging.specifiers import SpecifierSet
+from tiny import flip_a_bit, made_heartbeat_files
+from tiny_intracardiac import made_batches, made_intracardiac_files
+
+from cardiac_ml import files, heartbeats, intracardiac, training
+from cardiac_ml.__main__ import main
+from cardiac_ml.check import __main__ as check
+from cardiac_ml.check import kit, machine
+from cardiac_ml.formats import intracardiac_files
+
+ROOT = Path(files.__file__).parents[1]
+
+
+@pytest.fixture
+def data(monkeypatch, tmp_path):
+    """The folder in which the kit looks for real files; the working folder is empty."""
+    monkeypatch.setenv("CARDIAC_ML_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "data"
+
+
+def failed(name):
+    """The only row of that name, which must be a FAIL with a remedy."""
+    row, = [row for row in kit.rows() if row.name == name]
+    assert row.state == machine.FAIL and row.remedy, row
+    return row
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Only the rows about files."""
+    monkeypatch.setattr(kit, "self_test", lambda: machine.row("self-test", "left out"))
+    monkeypatch.setattr(kit, "networks", lambda: machine.row("networks", "left out"))
+
+
+# ---- before anything is installed ----
+
+GROUPS = {"": [("numpy", ">=1.26,<3"), ("torch", ">=2.4,<3")], "notebooks": [("nbformat", ">=5.10,<6")],
+          "xray": [("pydicom", ">=3.0,<4")]}
+
+
+@pytest.mark.parametrize("there, state, words", [
+    ({"numpy": "2.4.6", "torch": "2.13.0+cpu", "nbformat": "5.11", "pydicom": "3.0.2"}, "ok", "4 within"),
+    ({"numpy": "2.4.6", "nbformat": "5.11", "pydicom": "3.0.2"}, "FAIL", "torch is missing"),
+    ({"numpy": "1.25.9", "torch": "2.13.0", "nbformat": "5.11"}, "FAIL", "numpy 1.25.9 (needs >=1.26,<3)"),
+    ({"numpy": "3.0.0rc1", "torch": "2.13.0", "nbformat": "5.11"}, "FAIL", "numpy 3.0.0rc1"),
+    ({"numpy": "2.4.6", "torch": "2.13.0"}, "FAIL", "nbformat is missing"),
+    ({"numpy": "2.4.6", "torch": "2.13.0", "nbformat": "5.11"}, "note", "pydicom (xray)"),
+])
+def test_packages(there, state, words):
+    row = machine.packages(GROUPS, there.get)
+    assert row.state == state and words in row.found and bool(row.remedy) == (state != "ok")
+
+
+@pytest.mark.parametrize("version", ["1.26", "1.25.9", "2.13.0+cpu", "3", "2.4.0", "2.10.1"])
+@pytest.mark.parametrize("bounds", [">=1.26,<3", ">=2.4", "==2.13.0", ">=2.4.1,<2.10.1"])
+def test_ranges_mean_what_pip_takes_them_for(version, bounds):
+    assert machine.within(version, bounds) == SpecifierSet(bounds).contains(version)
+
+
+COLAB = {  # of its published package list (googlecolab/backend-info, early 2026)
+    "joblib": "1.5.3", "matplotlib": "3.10.0", "numba": "0.60.0", "numpy": "2.0.2", "pandas": "2.2.2",
+    "pillow": "11.3.0", "scikit-learn": "1.6.1", "scipy": "1.16.3", "torch": "2.10.0+cu128", "tqdm": "4.67.3", "ipykernel": "6.17.1",
+    "ipywidgets": "7.7.1", "jupytext": "1.19.1", "nbclient": "0.10.4", "nbconvert": "7.17.0", "nbformat": "5.10.4"}
+
+
+def test_colabs_own_packages_lie_in_the_ranges():
+    row = machine.packages(find=COLAB.get)
+    assert row.state == "note" and "16 within" in row.found, row
+
+
+@pytest.mark.parametrize("version, bits, state", [
+    ((3, 12, 1), 64, "ok"), ((3, 8, 1), 64, "FAIL"), ((3, 14, 0), 64, "FAIL"), ((3, 12, 1), 32, "FAIL")])
+def test_python(version, bits, state):
+    assert machine.python(version, bits).state == state
+
+
+def test_old_syntax_and_the_standard_library_only():
+    for name in ("machine", "__main__"):
+        tree = ast.parse((ROOT / "cardiac_ml" / "check" / f"{name}.py").read_text(), feature_version=(3, 6))
+        named = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        imported = {(getattr(node, "module", None) or node.names[0].name).split(".")[0] for node in named}
+        assert imported <= sys.stdlib_module_names | {"cardiac_ml"}
+
+
+@pytest.mark.parametrize("made, state, words", [
+    ([], "FAIL", "none yet"), (["pyvenv.cfg"], "FAIL", "broken"), (["mine.txt"], "FAIL", "broken"),
+    (["pyvenv.cfg", "bin/python", "cardiac_ml_unfinished.txt"], "FAIL", "broken"),
+    (["pyvenv.cfg", "bin/python"], "FAIL", "another Python"),
+])
+def test_environment(monkeypatch, tmp_path, made, state, words):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "plain"))
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "plain"))
+    monkeypatch.setattr(machine, "version_of", lambda package: None)
+    for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in made:
+        path = tmp_path / ".venv" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    row = machine.environment(str(tmp_path))
+    assert row.state == state and words in row.found and "setup" in row.remedy
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    assert machine.environment(str(tmp_path)).state == "ok"
+
+
+Usage = namedtuple("Usage", "free")
+
+
+@pytest.mark.parametrize("free_gb, installed, state", [(1, True, "ok"), (0.1, True, "FAIL"), (1, False, "FAIL")])
+def test_disk(tmp_path, free_gb, installed, state):
+    row = machine.disk(str(tmp_path / "cache"), lambda _: Usage(free_gb * 1e9), installed)
+    assert row.state == state and ("CARDIAC_ML_CACHE" in row.remedy) == (state == "FAIL")
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "cache").touch()  # a file in the place of the folder: not even root writes there
+    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
+    row = machine.disk()
+    assert row.state == "FAIL" and "cannot be written" in row.found and "CARDIAC_ML_CACHE" in row.remedy
+
+
+@pytest.mark.parametrize("gb, state", [((16, 8), "ok"), ((16, 0.5), "FAIL"), (None, "ok")])
+def test_memory(gb, state):
+    assert machine.memory(lambda: gb).state == state
+
+
+def test_settings(tmp_path):
+    assert machine.settings({"CARDIAC_ML_DATA": str(tmp_path), "OMP_NUM_THREADS": "2"}).state == "ok"
+    assert "not a folder" in machine.settings({"CARDIAC_ML_DATA": str(tmp_path / "absent")}).found
+
+
+@pytest.mark.parametrize("named", ["", "~/somewhere"])
+def test_the_cache_is_where_the_kit_has_it(monkeypatch, named):
+    monkeypatch.setenv("CARDIAC_ML_CACHE", named)
+    assert Path(machine.cache_folder()) == files.cache_folder()
+
+
+@pytest.mark.parametrize("call", [
+    "sys.argv[1:] = ['check']; runpy.run_module('cardiac_ml', run_name='__main__')",
+    "sys.argv[1:] = ['--json']; runpy.run_module('cardiac_ml.check', run_name='__main__')"])
+def test_without_any_package_it_says_which_are_missing(call):
+    code = f"import sys, runpy; sys.path.insert(0, '.'); {call}"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and not done.stderr and "numpy is missing" in done.stdout and "setup" in done.stdout
+    assert "json" not in call or "packages" in [row["name"] for row in json.loads(done.stdout)["rows"]]
+
+
+# ---- data ----
+
+def test_a_set_up_as_it_should_be(data, capsys, monkeypatch):
+    made_heartbeat_files(data / "ecg_dataset")
+    (data / "ecg_dataset" / "source.txt").write_text("made for a test")
+    made_intracardiac_files(data / "intracardiac_dataset", hearts=("h1", "h2"))
+    monkeypatch.setattr(machine, "memory_gb", lambda: (8, 4))
+    assert main(["check", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    found = {row["name"]: row["found"] for row in report["rows"]}
+    assert "4 of 4 files, 160 beats" in found["heartbeats"] and "14 pairs of 2 hearts" in found["intracardiac"]
+    assert "AUROC 1.00" in found["self-test"] and report["packages"]["torch"] and not list(data.parent.rglob("*.part"))
+    assert main(["check", "absent.npz"]) == 1 and "not a file" in capsys.readouterr().err
+
+
+def test_the_screen_names_what_failed(monkeypatch, capsys):
+    rows = [machine.row("disk", "full", "Free some"), machine.row("memory", "enough")]
+    monkeypatch.setattr(check, "rows", lambda: iter(rows))
+    assert check.main([]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1].split() == ["FAIL", "disk", "full"] and "-> Free" in shown[2] and shown[-1].endswith("disk.")
+
+
+def test_a_package_that_does_not_import_is_a_row(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cardiac_ml.check.kit", None)
+    monkeypatch.delattr("cardiac_ml.check.kit")
+    row = list(check.rows())[-1]
+    assert row.state == "FAIL" and "do not import" in row.found and "setup" in row.remedy
+
+
+def cut(path, bytes_off=1000):
+    path.write_bytes(path.read_bytes()[:-bytes_off])
+
+
+@pytest.mark.parametrize("break_it, words", [
+    (lambda place: (place / "mitbih_test.csv").unlink(), "has no mitbih_test.csv"),
+    (lambda place: cut(place / "ptbdb_normal.csv"), "ptbdb_normal.csv: its last line has"),
+    (lambda place: cut(place / "ptbdb_normal.csv", 24 * 188 + 188), "ptbdb_normal.csv has 39 of Kaggle's 4,046 lines"),
+    (lambda place: (place / "mitbih_train.csv").write_text(""), "is empty"),
+])
+def test_half_a_heartbeat_set(data, quick, break_it, words):
+    place = data / "ecg_dataset"
+    made_heartbeat_files(place)
+    break_it(place)
+    row = failed("heartbeats")
+    assert words in row.found and "kaggle.com" in row.found + row.remedy
+
+
+@pytest.mark.parametrize("break_it, words", [(cut, "is not a zip archive"),
+                                             (lambda path: flip_a_bit(path, 2000), "damaged")])
+def test_a_damaged_archive(data, quick, break_it, words):
+    made_heartbeat_files(data / "made")
+    shutil.make_archive(data / "ecg_dataset" / "archive", "zip", data / "made")
+    break_it(data / "ecg_dataset" / "archive.zip")
+    row = failed("heartbeats")
+    assert words in row.found and "kaggle.com" in row.remedy
+
+
+@pytest.mark.parametrize("break_it, words", [
+    (lambda files: files[0].unlink(), "lack their other half"),
+    (lambda files: cut(files[0], 30000), "cut short"),
+    (lambda files: files[0].write_bytes(b"\0" * files[0].stat().st_size), "cannot be read"),
+    (lambda files: None, "published are 16,117"),
+    (lambda files: [path.unlink() for path in files], "no pair of"),
+])
+def test_half_an_intracardiac_set(data, quick, break_it, words):
+    made_intracardiac_files(data / "intracardiac_dataset", hearts=("v1",))
+    break_it(sorted((data / "intracardiac_dataset").rglob("*.npy")))
+    row = failed("intracardiac")
+    assert words in row.found and "download_intracardiac_dataset.sh" in row.remedy
+
+
+@pytest.mark.parametrize("break_it", [
+    lambda pack: cut(pack / "voltage.npy"), lambda pack: (pack / "checksums.json").unlink(),
+    lambda pack: flip_a_bit(pack / "electrodes.npy"), lambda pack: cut(pack.parent / "virtual" / "points.npz", 30),
+    lambda pack: flip_a_bit(next((pack.parent / "heartbeats").glob("*.npy"))),
+])
+def test_half_a_cache(own_cache, data, quick, break_it):
+    pack = intracardiac_files.write_pack(made_batches(), own_cache / "intracardiac_virtual-3-4_1", 12, "made here")
+    made_heartbeat_files(data)
+    heartbeats.load_ptb(data)
+    (own_cache / "virtual").mkdir()
+    np.savez(own_cache / "virtual" / "points.npz", points=np.zeros(9))
+    files._unchanged.clear()
+    assert kit.cache().state == "ok"
+    files._unchanged.clear()
+    break_it(pack)
+    assert "are not whole" in failed("cache").found
+
+
+@pytest.mark.parametrize("break_it", [lambda path: path.unlink(), cut, lambda path: flip_a_bit(path, 1_000_000)])
+def test_damaged_weights(tmp_path, break_it, monkeypatch):
+    shutil.copytree(Path(training.__file__).parent / "trained", tmp_path, dirs_exist_ok=True)
+    break_it(tmp_path / "xray.npz")
+    look = kit.networks
+    monkeypatch.setattr(kit, "networks", lambda: look(tmp_path))
+    monkeypatch.setattr(kit, "self_test", lambda: machine.row("self-test", "left out"))
+    assert "xray.npz" in failed("networks").found
+
+
+def test_records_of_a_broken_off_download(data, quick):
+    (data / "mitdb").mkdir()
+    sums = [f"{'0' * 64} 100.{kind}\n" for kind in ("hea", "dat", "atr")]
+    (data / "mitdb" / "SHA256SUMS.txt").write_text("".join(sums))
+    (data / "mitdb" / "100.hea").write_text("100 2 360")
+    row = failed("records")
+    assert "lacks 2 files, such as 100.dat" in row.found and "download mit-bih" in row.remedy
+
+
+def test_an_error_that_nobody_foresaw_is_a_row(monkeypatch, quick):
+    monkeypatch.setattr(intracardiac, "NAME", 5)
+    assert "TypeError" in failed("intracardiac").found
