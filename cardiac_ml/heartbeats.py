@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.files import DataError, Split, cache_folder, changed, code_fingerprint, new_folder, sweep
-from cardiac_ml.formats.heartbeat_files import (CLASSES_IN, KAGGLE, SAMPLES, Source, find_beside, find_file, find_folder,
-                                                opened, read_rows, read_tables, write_folder)
+from cardiac_ml.formats.heartbeat_files import (CLASSES_IN, KAGGLE, SAMPLES, Source, find_beside, find_file,
+                                                find_folder, opened, read_rows, read_tables, write_folder)
 
 PTB_CLASSES = ("normal", "abnormal")
 MITBIH_CLASSES = ("N", "S", "V", "F", "Q")

@@ -26,8 +26,8 @@ LARGEST_HEADER = 1024  # bytes, before the numbers of a .npy file
 def rows():
     """All rows, one by one, as they are found. Bad data are a row and no error."""
     yield device()
-    for name, look in (("heartbeats", heartbeat_files), ("intracardiac", intracardiac_pairs),
-                       ("records", record_folders), ("cache", cache), ("networks", networks), ("self-test", self_test)):
+    for name, look in (("heartbeats", beats_on_disk), ("intracardiac", pairs_on_disk),
+                       ("records", records_on_disk), ("cache", cache), ("networks", networks), ("self-test", self_test)):
         try:
             yield look()
         except (DataError, OSError) as error:
@@ -56,7 +56,7 @@ def device():
 
 # ---- data ----
 
-def heartbeat_files():
+def beats_on_disk():
     """The four CSV files: which are there, with how many lines, and whether the last one is whole."""
     place = heartbeat_files.find_folder()
     sources = {name: place and heartbeat_files.find_file(place, f"{name}.csv") for name in heartbeats.PUBLISHED_ROWS}
@@ -76,8 +76,8 @@ def heartbeat_files():
              for name, rows in counts.items() if rows != heartbeats.PUBLISHED_ROWS[name]]
     first = next(iter(there.values()))
     if other and not heartbeat_files.find_beside(first, "source.txt"):
-        return row("heartbeats", f"{first.path}: {', '.join(other)}", "If these should be Kaggle's files they were cut; "
-                   f"get archive.zip from {heartbeat_files.KAGGLE} in their place")
+        return row("heartbeats", f"{first.path}: {', '.join(other)}",
+                   f"If these should be Kaggle's files they were cut; get archive.zip from {heartbeat_files.KAGGLE}")
     what = "with a source.txt of their own" if other else "all of Kaggle's lines"
     return row("heartbeats", f"real, {len(there)} of 4 files, {sum(counts.values()):,} beats, {what}: {first.path}")
 
@@ -102,7 +102,7 @@ def count_lines(source, labels):
     return lines + bool(rest.strip())
 
 
-def intracardiac_pairs():
+def pairs_on_disk():
     """The pairs: how many, which files are alone or too short; a few are read in full."""
     folder = find_data(intracardiac.NAME)
     again = "./download_intracardiac_dataset.sh fetches what is missing"
@@ -134,7 +134,7 @@ def has_size_of(size, columns):
     return any(0 < size - bytes_each * intracardiac_files.SAMPLES * columns <= LARGEST_HEADER for bytes_each in (4, 8))
 
 
-def record_folders():
+def records_on_disk():
     """Raw records of PhysioNet, which only new patients and lead importance need."""
     found = []
     for name, one in SETS.items():

@@ -72,8 +72,9 @@ def test_ranges_mean_what_pip_takes_them_for(version, bounds):
 
 COLAB = {  # of its published package list (googlecolab/backend-info, early 2026)
     "joblib": "1.5.3", "matplotlib": "3.10.0", "numba": "0.60.0", "numpy": "2.0.2", "pandas": "2.2.2",
-    "pillow": "11.3.0", "scikit-learn": "1.6.1", "scipy": "1.16.3", "torch": "2.10.0+cu128", "tqdm": "4.67.3", "ipykernel": "6.17.1",
-    "ipywidgets": "7.7.1", "jupytext": "1.19.1", "nbclient": "0.10.4", "nbconvert": "7.17.0", "nbformat": "5.10.4"}
+    "pillow": "11.3.0", "scikit-learn": "1.6.1", "scipy": "1.16.3", "torch": "2.10.0+cu128", "tqdm": "4.67.3",
+    "ipykernel": "6.17.1", "ipywidgets": "7.7.1", "jupytext": "1.19.1", "nbclient": "0.10.4",
+    "nbconvert": "7.17.0", "nbformat": "5.10.4"}
 
 
 def test_colabs_own_packages_lie_in_the_ranges():
