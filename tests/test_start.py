@@ -1,8 +1,10 @@
 """start.py: what it installs, when it does not, and what it says when something is missing."""
 import ast
 import importlib.util
+import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -331,6 +333,27 @@ def test_exact_versions_lie_in_the_ranges():
     assert exact["torch"] == "==2.13.0"
     wrong = [name for name, version in exact.items() if not ranges[name].contains(version.removeprefix("=="))]
     assert wrong == []
+
+
+def test_conda_gets_the_same_ranges():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *(project["optional-dependencies"][name] for name in ("notebooks", "lab"))]
+    lines = re.findall(r"^  - (.+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE)
+    assert sorted(line.replace("pytorch", "torch") for line in lines) == sorted(
+        [f"python{project['requires-python']}", "pip", *(need for group in groups for need in group)])
+
+
+def test_containers_start_what_is_there(start):
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    for command in container["postCreateCommand"].split(" && "):
+        python, script, word = command.split()
+        assert (ROOT / script).exists() and (word in start.COMMANDS or word in start.KIT)
+    assert all((ROOT / name).exists() for name in container["customizations"]["codespaces"]["openFiles"])
+    needed = (ROOT / ".binder" / "requirements.txt").read_text().split()
+    assert start.TORCH_CPU in needed and (ROOT / ".binder" / needed[needed.index("-r") + 1]).resolve() == (
+        ROOT / "requirements.txt")
+    major, minor = (ROOT / ".binder" / "runtime.txt").read_text().removeprefix("python-").split(".")
+    assert start.supported((int(major), int(minor))) and os.access(ROOT / ".binder" / "postBuild", os.X_OK)
 
 
 def test_supported_pythons_are_said_once(start):
