@@ -13,7 +13,7 @@ SETUP = "python3 start.py setup"
 INSTALL_GB, CACHE_GB, FILES_GB = 2.0, 0.6, 8.0  # packages; virtual hearts of four tasks; published files of tasks 3, 4
 LEAST_GB, TASK_4_GB = 2.0, 5.0  # of memory: task 4 on all published files took 4.5
 NEEDED = ("", "notebooks")  # groups of packages without which the two main commands do not run
-SETTINGS = ("CARDIAC_ML_DATA", "CARDIAC_ML_CACHE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTHONPATH")
+SETTINGS = ("CARDIAC_ML_DATA", "CARDIAC_ML_CACHE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 Row = collections.namedtuple("Row", "name state found remedy")
 
@@ -104,18 +104,21 @@ def packages(groups=None, find=version_of):
     if not groups:
         return row("packages", "not compared: pyproject.toml could not be read", "Start from a clone of the kit, with "
                    "Python 3.11 or newer", NOTE)
-    wrong, absent, there = [], [], []
+    wrong, missing, absent, there = [], [], [], []
     for group, wanted in sorted(groups.items()):
         for name, bounds in wanted:
             version = find(name)
             if version and within(version, bounds):
                 there.append((name, version))
+            elif group in NEEDED and version:
+                wrong.append("{} {} (needs {})".format(name, version, bounds))
             elif group in NEEDED:
-                wrong.append("{} {}".format(name, "{} (needs {})".format(version, bounds) if version else "is missing"))
+                missing.append(name)
             else:
                 absent.append("{} ({})".format(name, group))
-    if wrong:
-        return row("packages", ", ".join(wrong), "{} installs them (in an environment of yours: python -m pip "
+    if wrong or missing:
+        found = wrong + ["missing: {}".format(", ".join(missing))] * bool(missing)
+        return row("packages", "; ".join(found), "{} installs them (in an environment of yours: python -m pip "
                    'install -e ".[notebooks]")'.format(SETUP))
     told = ", ".join("{} {}".format(*one) for one in there if one[0] in ("torch", "numpy", "numba", "pandas"))
     found = "{} within their ranges: {}".format(len(there), told)
