@@ -11,7 +11,6 @@ The core, a file a subject; each reads alone, and most can be copied alone:
     training           fit, predict, save, load
     metrics            scores as plain functions, and one bootstrap over patients or hearts
     plots              heartbeats, 12-lead paper, learning curves, bars
-    exercises          check an answer
 
 Annexes, each a subject of its own that nobody has to open who does not need it:
 
@@ -24,6 +23,7 @@ Annexes, each a subject of its own that nobody has to open who does not need it:
     xray               a box around the heart on a chest X-ray
     check              is this set-up as the kit needs it?
     download           real data in one line, when asked
+    exercises          check an answer
     predict            one's own ECG: its usual beat, and the map that the networks of tasks 3 and 4 see in it
 
 ``from cardiac_ml import heartbeats`` loads one of them; importing the package itself imports nothing heavy.

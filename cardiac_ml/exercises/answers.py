@@ -1,12 +1,4 @@
-"""Exercises that answer in the notebook: ``check("task3.1", answer)`` says right, not yet, or not answered.
-
-Fixed answers are kept as hashes, so that reading a cell, or this file, does not give them away; answers that depend on
-the data are worked out by the functions below. ``python -m cardiac_ml.exercises task3.1 ANSWER`` prints a hash.
-"""
-import hashlib
-import re
-import sys
-
+"""The right answers: as hashes where they are fixed, as functions where they depend on the data of the notebook."""
 import numpy as np
 
 FIXED = {  # exercise -> hashes of the answers that are right, and a hint
@@ -76,12 +68,22 @@ def one_of_the_best(alphas, errors):
     return lambda answer: min(abs(np.log(best / float(answer)))) < 0.5
 
 
+def numbers(answer):
+    """An answer as a number: as it is, and as a percentage; commas and percent signs are read."""
+    if isinstance(answer, str):
+        percent = answer.strip().endswith("%")
+        answer = float(answer.replace("%", "").replace(",", ".")) / (100 if percent else 1)
+    answer = np.asarray(answer, dtype=float)
+    return [answer, answer / 100] if np.max(np.abs(answer)) > 1 else [answer]
+
+
 COMPUTED = {  # exercise -> function of the context that gives the right answer (or a test of it), tolerance, hint
     "task1.1": (sensitivity_of, 0.006, "Second row of the matrix: right ones over all of them."),
     "task1.3": (better_than, 0, "A share between 0 and 1, above the number printed before; try another change."),
     "task2.2": (largest_fall, 0, "The class whose percentage on the diagonal falls most."),
     "task3.2": (lambda by_kind: max(by_kind, key=by_kind.get), 0, "The longest bar of section 7."),
-    "task3.3": (with_two_leads, 0.2, "Noise of the shape (cases, 8, 500); its first two rows are the true leads; predict."),
+    "task3.3": (with_two_leads, 0.2,
+                "Noise of the shape (cases, 8, 500); its first two rows are the true leads; predict."),
     "task4.1": (rolled, 0.15, "New error minus old error."),
     "tutorial1.3": (better_curves, 0, "Read the ends of the four curves."),
     "tutorial1.4": (lambda labels, probability: int((probability.argmax(axis=1) != labels).sum()), 0,
@@ -94,69 +96,3 @@ COMPUTED = {  # exercise -> function of the context that gives the right answer 
     "tutorial3.2": (best_pair, 0, "best_sets looks at all 28 pairs: best[2] has the numbers of the players."),
     "tutorial3.3": (share_of_first_two, 0.02, "I and II are players 0 and 1: position([0, 1]) is 3."),
 }
-
-
-def check(exercise, answer, **context):
-    """Say whether ``answer`` is right; ``...`` stands for 'not answered yet'. ``context``: what the right one depends on.
-
-    Numbers may be given as a share or in percent, texts in any case.
-    """
-    if answer is ... or (isinstance(answer, (list, tuple)) and any(one is ... for one in answer)):
-        print("Not answered yet: put your answer in place of the three dots.")
-        return
-    *_, hint = FIXED.get(exercise) or COMPUTED[exercise]
-    try:
-        good = is_right(exercise, answer, context)
-    except Exception as error:  # a learner's answer can be anything; the notebook goes on
-        print(f"Not yet: {type(error).__name__}: {error}. {hint}")
-        return
-    print("Right!" if good else f"Not yet. {hint}")
-
-
-def is_right(exercise, answer, context):
-    if exercise in FIXED:
-        return any(hash_of(exercise, form) in FIXED[exercise][0] for form in forms(answer))
-    function, tolerance, _ = COMPUTED[exercise]
-    right = function(**context)
-    return bool(right(answer)) if callable(right) else same(answer, right, tolerance)
-
-
-def same(answer, right, tolerance):
-    """Texts alike but for case and blanks, sets and lists in any order of a set; numbers within the tolerance."""
-    if isinstance(right, (set, frozenset)):
-        return {plain(one) for one in np.atleast_1d(list(answer))} == {plain(one) for one in right}
-    if isinstance(right, str) or (np.ndim(right) == 1 and isinstance(right[0], str)):
-        return [plain(one) for one in np.atleast_1d(answer)] == [plain(one) for one in np.atleast_1d(right)]
-    return any(np.shape(number) == np.shape(right) and np.allclose(number, right, rtol=tolerance, atol=1e-9)
-               for number in numbers(answer))
-
-
-def plain(text):
-    return re.sub(r"[\s\"'().]+", "", str(text)).lower()
-
-
-def numbers(answer):
-    """An answer as a number: as it is, and as a percentage; commas and percent signs are read."""
-    if isinstance(answer, str):
-        percent = answer.strip().endswith("%")
-        answer = float(answer.replace("%", "").replace(",", ".")) / (100 if percent else 1)
-    answer = np.asarray(answer, dtype=float)
-    return [answer, answer / 100] if np.max(np.abs(answer)) > 1 else [answer]
-
-
-def forms(answer):
-    """What an answer may be hashed as: its plain text, or its number with two digits, neighbours included."""
-    yield plain(answer)
-    try:
-        for number in numbers(answer):
-            yield from (f"{round(float(number), 2) + step:.2f}" for step in (0, 0.01, -0.01))
-    except (TypeError, ValueError):
-        pass
-
-
-def hash_of(exercise, form):
-    return hashlib.sha256(f"{exercise}|{form}".encode()).hexdigest()[:10]
-
-
-if __name__ == "__main__":
-    print(hash_of(sys.argv[1], next(iter(list(forms(sys.argv[2]))[1:2] or forms(sys.argv[2])))))
