@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 import tokenize
+import warnings
 import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -107,16 +108,42 @@ def changed(folder: Path) -> str:
     return ""
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of an .npz in the cache, each checked by its CRC-32; None where it is absent or no longer whole."""
+def cached(owner: str, version: str, write) -> Path:
+    """The folder ``owner_version`` of the cache: ``write(folder)`` makes it where it is absent or no longer whole.
+
+    The owner's other versions are removed.
+    """
+    folder = cache_folder() / f"{owner}_{version}"
+    if folder.exists() and (what := changed(folder)):
+        print(f"{folder} is no longer whole ({what}), so it is made again.")
+        _remove(folder)
+    if not folder.exists():
+        write(folder)
+        _keep_only(folder, owner)
+    return folder
+
+
+def cached_arrays(owner: str, version: str, make) -> dict[str, np.ndarray]:
+    """The arrays of ``owner_version.npz`` in the cache, checked by their CRC-32; where there are none, of ``make()``.
+
+    What is damaged is made again; the owner's other versions are removed.
+    """
+    path = cache_folder() / f"{owner}_{version}.npz"
     try:
         with np.load(path, allow_pickle=False) as saved:
             return dict(saved)
     except FileNotFoundError:
-        return None
+        pass
     except Exception as error:  # numpy, zipfile and zlib have many ways to stumble over a damaged file
         print(f"{path} is damaged ({error}), so it is made again.")
-        return None
+    arrays = make()
+    try:
+        with atomic_write(path) as file:
+            np.savez(file, **arrays)
+        _keep_only(path, owner)
+    except OSError as error:
+        warnings.warn(f"A copy in the cache could not be kept, so it will be made again next time. {error}", stacklevel=2)
+    return arrays
 
 
 @contextmanager
@@ -126,22 +153,16 @@ def atomic_write(path: str | Path, mode: str = "wb"):
     >>> with atomic_write("scores.json", "w") as file:  # doctest: +SKIP
     ...     json.dump(scores, file)
     """
-    path, temporary = Path(path), None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep_parts(path.parent)
+    path = Path(path)
+    with _place_for(path):
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
-            yield file
-        os.chmod(temporary, 0o644)  # mkstemp makes it private; a data file is for everyone
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, DataError):
-            raise OSError(f"Could not write {path}: {error}. Free some space or choose another folder "
-                          "(CARDIAC_ML_CACHE moves the cache); what was there before is untouched.") from error
-        raise
+        try:
+            with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
+                yield file
+            os.chmod(temporary, 0o644)  # mkstemp makes it private; a data file is for everyone
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)  # nothing is left of it after the rename
 
 
 @contextmanager
@@ -153,30 +174,35 @@ def new_folder(folder: str | Path, shared: bool = False):
     folder = Path(folder)
     if not shared and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} holds data, which is never overwritten. Choose a new folder or empty this one.")
-    part = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep_parts(folder.parent)
+    with _place_for(folder):
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-        yield part
-        part.chmod(0o755)
-        if shared:
-            seal(part)
-        if not (shared and folder.exists()):
-            part.replace(folder)  # an empty folder may be there; if it is filled by now this fails and nothing is lost
+        try:
+            yield part
+            part.chmod(0o755)
+            if shared:
+                seal(part)
+            if not (shared and folder.exists()):
+                part.replace(folder)  # an empty folder may be there; filled by now, this fails and nothing is lost
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _place_for(path):
+    """A folder for ``path`` to come to, and words for a writing that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_parts(path.parent)
+        yield
     except OSError as error:
-        raise OSError(f"Could not write {folder}: {error}. Free some space or choose another folder (CARDIAC_ML_CACHE "
+        raise OSError(f"Could not write {path}: {error}. Free some space or choose another folder (CARDIAC_ML_CACHE "
                       "moves the cache); what was there before is untouched.") from error
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)  # nothing is left of it after the rename
 
 
-def sweep(kept: Path, pattern: str) -> None:
-    """Remove what else matches ``pattern`` beside ``kept``."""
-    for path in kept.parent.glob(pattern):
-        if path != kept:
-            _remove(path)
+def _keep_only(path: Path, owner: str) -> None:
+    for other in path.parent.glob(f"{Path(owner).name}_*"):
+        if other != path:
+            _remove(other)
 
 
 def _sweep_parts(folder: Path) -> None:

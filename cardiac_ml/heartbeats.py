@@ -7,7 +7,6 @@ Real files are looked for in ``ecg_dataset/``; where there are none, virtual hea
 file has no header and 188 columns: 187 samples in 0..1, padded with zeros, then the class. It may lie in its folder as
 ``.csv``, ``.csv.gz`` or inside a ``.zip``, which is read where it is and never unpacked.
 """
-import shutil
 import tempfile
 import warnings
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError, Split, cache_folder, changed, code_fingerprint, new_folder, sweep
+from cardiac_ml.files import DataError, Split, cached, code_fingerprint, new_folder
 from cardiac_ml.formats.heartbeat_files import (CLASSES_IN, KAGGLE, SAMPLES, Source, find_beside, find_file,
                                                 find_folder, opened, read_rows, read_tables, write_folder)
 
@@ -116,7 +115,6 @@ def simulate(hearts: int = 64, seed: int = 0, out: str | Path | None = None, wor
     from cardiac_ml import virtual
     from cardiac_ml.virtual.beats import simulate_heartbeats
 
-    code = code_fingerprint(Path(virtual.__file__).parent, Path(__file__).with_name("leads.py"))
     size = {} if hearts == 64 else dict(train=200 * hearts, test=50 * hearts, ptb=83 * hearts)  # as many a heart
     made = cache(lambda: simulate_heartbeats(hearts, seed, workers=workers, **size))
 
@@ -127,23 +125,16 @@ def simulate(hearts: int = 64, seed: int = 0, out: str | Path | None = None, wor
 
     if out is not None:
         return write(Path(out).expanduser())
-    name = f"virtual_heartbeats_{hearts}_{seed}_{code}"
-    folder = cache_folder() / name
+    code = code_fingerprint(Path(virtual.__file__).parent, Path(__file__).with_name("leads.py"))
+    name = f"virtual_heartbeats_{hearts}_{seed}"
     if name in _aside:
         return Path(_aside[name].name) / name
-    if folder.is_dir():
-        if not (what := changed(folder)):
-            return folder
-        print(f"{folder} is no longer whole ({what}), so it is made again.")
-        shutil.rmtree(folder, ignore_errors=True)
     try:
-        write(folder)
+        return cached(name, code, write)
     except OSError as error:
         _aside[name] = tempfile.TemporaryDirectory(prefix="cardiac_ml_")
         warnings.warn(f"{error} Until then the virtual heartbeats are made anew in each program.", stacklevel=2)
         return write(Path(_aside[name].name) / name)
-    sweep(folder, f"virtual_heartbeats_{hearts}_{seed}_*")
-    return folder
 
 
 def concatenate(*parts: Heartbeats) -> Heartbeats:

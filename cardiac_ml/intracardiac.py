@@ -8,7 +8,6 @@ All cases of a heart share its anatomy. A network that has seen a heart knows it
 would do on a new patient. The other splits are here to compare with: by pattern (known hearts, new activations) and at
 random (as most published scores were made), which leaks both.
 """
-import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError, Split, cache_folder, code_fingerprint, find_data, fingerprint, sweep
+from cardiac_ml.files import DataError, Split, cached, code_fingerprint, find_data, fingerprint
 from cardiac_ml.formats.intracardiac_files import (CASES_FILE, PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL,
                                                    find_pairs, list_files, natural, read_batches, read_pack,
                                                    still_whole, tidy, write_pack)
@@ -174,19 +173,10 @@ def _load_files(folder, progress) -> Intracardiac:
 
 
 def _packed(owner, version, write) -> Intracardiac:
-    """The owner's pack in this version: written first if absent or damaged, and the owner's older ones removed."""
+    """The owner's pack of this version, from the cache."""
     core = Path(__file__).parent
     labels = code_fingerprint(core / "activation.py", core / "formats" / "intracardiac_files.py")
-    folder = cache_folder() / f"{owner}_{fingerprint(version, labels)}"
-    try:
-        return open_pack(folder)
-    except DataError as error:  # absent, or damaged by hand or a power cut
-        if folder.exists():
-            print(error)
-        shutil.rmtree(folder, ignore_errors=True)
-    write(folder)
-    sweep(folder, f"{owner}_*")
-    return open_pack(folder)
+    return open_pack(cached(owner, fingerprint(version, labels), write))
 
 
 def _source(folder, table) -> str:

@@ -82,7 +82,7 @@ def test_a_damaged_pack_is_made_again_and_said(folder, own_cache, file, damage, 
     files._unchanged.clear()  # as in a new process
     after = load(folder)
     assert np.array_equal(after.voltage_mv, expected) and len(here(own_cache)) == 1 and path.stat().st_size
-    assert after.source == before.source and "is no whole pack" in capsys.readouterr().out
+    assert after.source == before.source and "is no longer whole" in capsys.readouterr().out
 
 
 def test_a_pack_cut_while_it_is_in_use_is_said_and_made_again(folder, own_cache):

@@ -3,7 +3,6 @@
 A file has no header and 188 columns: 187 samples in 0..1, padded with zeros, then the class.
 """
 import gzip
-import warnings
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError, atomic_write, cache_folder, checksum, find_data, fingerprint, sweep
+from cardiac_ml.files import DataError, atomic_write, cached_arrays, find_data, fingerprint
 
 SAMPLES = 187
 COLUMNS = SAMPLES + 1  # the class comes last
@@ -85,27 +84,11 @@ def opened(source: Source):
 # ---- reading ----
 
 def read_rows(source: Source, labels: tuple[int, ...]) -> np.ndarray:
-    """All rows of a file, (rows, 188) float32, checked; from the copy in the cache where there is one.
-
-    The copy is named after place, size and time of the file, and after its own checksum: what changed is read again.
-    """
+    """All rows of a file, (rows, 188) float32, checked; from the copy in the cache where there is one."""
     state = source.path.stat()  # before reading: a file that changes meanwhile must not pass for the new one
-    name = f"{source.path.stem}_{fingerprint(str(source.path.resolve()), source.member)}"
-    stem = f"{name}_{fingerprint(state.st_size, state.st_mtime_ns)}"
-    folder = cache_folder() / "heartbeats"
-    for kept in folder.glob(f"{stem}_*.npy"):
-        if f"{stem}_{checksum(kept)}.npy" == kept.name:
-            return np.load(kept, mmap_mode="r", allow_pickle=False)
-    rows = parse_rows(source, labels)
-    try:
-        with atomic_write(folder / f"{stem}.npy") as file:
-            np.save(file, rows)
-        kept = (folder / f"{stem}.npy").replace(folder / f"{stem}_{checksum(folder / f'{stem}.npy')}.npy")
-        sweep(kept, f"{name}_*.npy")
-    except OSError as error:
-        warnings.warn(f"{source} was read, but its fast copy could not be kept, so it will be read in full again next "
-                      f"time. {error}", stacklevel=2)
-    return rows
+    owner = f"heartbeats/{source.path.stem}_{fingerprint(str(source.path.resolve()), source.member)}"
+    return cached_arrays(owner, fingerprint(state.st_size, state.st_mtime_ns),
+                         lambda: {"rows": parse_rows(source, labels)})["rows"]
 
 
 def parse_rows(source: Source, labels: tuple[int, ...]) -> np.ndarray:

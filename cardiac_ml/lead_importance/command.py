@@ -1,9 +1,8 @@
 """``python -m cardiac_ml lead-importance``: from two folders of twelve-lead records to a page about their leads."""
 import argparse
-import shutil
 from pathlib import Path
 
-from cardiac_ml.files import cache_folder, changed, code_fingerprint
+from cardiac_ml.files import cached, code_fingerprint
 
 EXAMPLES = """examples:
   python -m cardiac_ml lead-importance                      virtual hearts, at once
@@ -53,11 +52,9 @@ def virtual_folder(hearts, seed, lead_field, workers=None):
     from cardiac_ml import virtual
     from cardiac_ml.lead_importance import virtual_rhythms
     code = code_fingerprint(Path(virtual.__file__).parent, Path(virtual_rhythms.__file__))
-    folder = cache_folder() / "virtual_rhythms" / f"{lead_field}_{hearts}_hearts_seed_{seed}_{code}"
-    if folder.exists() and (what := changed(folder)):
-        print(f"{folder} is no longer whole ({what}), so it is made again.")
-        shutil.rmtree(folder)
-    if not folder.exists():
+
+    def write(folder):
         print(f"Making ten-second records of {hearts} virtual hearts ({lead_field} torso) ...")
         virtual_rhythms.write_records(folder, hearts, seed, lead_field, workers=workers)
-    return folder
+
+    return cached(f"virtual_rhythms/{lead_field}_{hearts}_hearts_seed_{seed}", code, write)

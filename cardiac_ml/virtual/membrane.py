@@ -14,13 +14,12 @@ currents in pA/pF, concentrations in mM, times in ms.
 and epicardial cells, paced at two cycle lengths with more or less of the rapid delayed rectifier current I_Kr.
 """
 import hashlib
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cardiac_ml.files import DataError, atomic_write, cache_folder, read_arrays
+from cardiac_ml.files import DataError, cached_arrays
 from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.virtual.compiled import compiled
 
@@ -296,17 +295,7 @@ def action_potential_table() -> ActionPotentials:
     starting worker processes, so that they all read the same file.
     """
     digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    path = cache_folder() / "virtual" / f"action_potentials_{digest}.npz"
-    names = set(ActionPotentials.__dataclass_fields__)
-    if (saved := read_arrays(path)) and set(saved) == names:
-        return ActionPotentials(**saved)
-    table = compute_table()
-    try:
-        with atomic_write(path) as file:
-            np.savez_compressed(file, **{name: getattr(table, name) for name in names})
-    except OSError as error:
-        warnings.warn(f"The action potentials will be computed again next time. {error}", stacklevel=2)
-    return table
+    return ActionPotentials(**cached_arrays("virtual/action_potentials", digest, lambda: vars(compute_table())))
 
 
 def compute_table() -> ActionPotentials:

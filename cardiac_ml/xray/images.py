@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cardiac_ml.files import DataError, atomic_write, cache_folder, read_arrays
+from cardiac_ml.files import DataError, cached_arrays
 from cardiac_ml.xray import phantom
 from cardiac_ml.xray.dicom import is_dicom, read_dicom
 from cardiac_ml.xray.picture import (MOST_PIXELS, SIDES, SIZE, Frame, Picture, cardiothoracic_ratio, from_array,
@@ -147,13 +147,13 @@ def load_xrays(folder: str | Path | None = None, *, size: int = SIZE, virtual_ch
 
 def _virtual(count: int, size: int, seed: int) -> ChestXrays:
     """Virtual chests, made once and then read from the cache."""
-    path = cache_folder() / "virtual_chests" / f"version{phantom.VERSION}_{count}_of_{size}_pixels_seed_{seed}.npz"
     columns = [*SIDES, "mm_per_pixel"]
-    if (saved := read_arrays(path)) is None:
+
+    def make():
         pictures, table = phantom.make_radiographs(count, size=size, seed=seed)
-        saved = dict(pictures=pictures.astype(np.float16), rows=table[columns].to_numpy(float))
-        with atomic_write(path) as file:
-            np.savez(file, **saved)
+        return dict(pictures=pictures.astype(np.float16), rows=table[columns].to_numpy(float))
+
+    saved = cached_arrays(f"virtual_chests/{count}_of_{size}_pixels_seed_{seed}", f"version{phantom.VERSION}", make)
     pictures, table = saved["pictures"].astype(np.float32), pd.DataFrame(saved["rows"], columns=columns)
     table.insert(0, "image", [f"virtual_{number:04d}" for number in range(count)])
     print(f"{count} virtual chest X-rays (a 3-D phantom). For real ones give a folder with boxes.csv and pictures.")
