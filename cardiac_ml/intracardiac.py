@@ -4,12 +4,12 @@
     train, valid, test = split_by_heart(data)
     data[train].ecg_mv, data[train].activation_ms      # (cases, 12, 500) mV, (cases, 75) ms
 
-All cases of a heart share its anatomy. A network that has seen a heart knows it; only a split by heart tells how well it
-would do on a new patient. The other splits are here to compare with: by pattern (known hearts, new activations) and at
-random (as most published scores were made), which leaks both.
+All cases of a heart share its anatomy. A network that has seen a heart knows it; only a split by heart tells how well
+it would do on a new patient. The other splits are here to compare with: by pattern (known hearts, new activations) and
+at random (as most published scores were made), which leaks both.
 """
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -106,8 +106,7 @@ def load(folder=None, *, hearts: int | None = None, cases: int | None = None, pr
         return data
     data = _load_files(found, progress)
     names = data.table["heart"]
-    few = names.isin(list(dict.fromkeys(names))[:hearts]) & (data.table.groupby("heart", sort=False).cumcount()
-                                                             < (cases or len(data)))
+    few = names.isin(names.unique()[:hearts]) & (data.table.groupby("heart").cumcount() < (cases or len(data)))
     return data if few.all() else data[few.to_numpy()]
 
 
@@ -119,28 +118,27 @@ def simulate(hearts: int = 30, cases: int = 60, seed: int = 0, *, workers: int |
     """
     from cardiac_ml.virtual import dataset  # heavy, and needed only here
 
-    def write(destination):
-        batches = dataset.simulate_intracardiac(hearts, cases, seed=seed, workers=workers, progress=progress, **options)
-        said = "".join(f", {name} {value}" for name, value in options.items())
-        write_pack(batches, destination, dataset.count_cases(hearts, cases, options.get("as_published", False)),
-                   f"virtual hearts, simulated by this kit ({hearts} hearts, seed {seed}{said})")
-
-    return _packed(f"intracardiac_virtual-{hearts}-{cases}-{fingerprint(seed, options)}",
-                   code_fingerprint(Path(dataset.__file__).parent), write)
+    batches = partial(dataset.simulate_intracardiac, hearts, cases, seed=seed, workers=workers, progress=progress, **options)
+    said = "".join(f", {name} {value}" for name, value in options.items())
+    return _simulated(f"virtual-{hearts}-{cases}-{fingerprint(seed, options)}", dataset, batches,
+                      dataset.count_cases(hearts, cases, options.get("as_published", False)),
+                      f"virtual hearts, simulated by this kit ({hearts} hearts, seed {seed}{said})")
 
 
 def elsewhere(hearts: int = 8, cases: int = 50, seed: int = 0, *, workers: int | None = None,
               progress: bool = True) -> Intracardiac:
-    """Hearts of a second simulator, with other physics, cells and torsos: how far does a network carry? Never train on it."""
+    """Hearts of a second simulator, with other physics, cells, torsos: how far does a network carry? Never train on it."""
     from cardiac_ml.virtual import elsewhere as world
 
-    def write(destination):
-        batches = world.simulate(hearts, cases, seed, workers=workers, progress=progress)
-        write_pack(batches, destination, hearts * cases,
-                   f"hearts elsewhere: a second simulator of this kit ({hearts} hearts, seed {seed}), for tests only")
+    batches = partial(world.simulate, hearts, cases, seed, workers=workers, progress=progress)
+    return _simulated(f"elsewhere-{hearts}-{cases}-{fingerprint(seed)}", world, batches, hearts * cases,
+                      f"hearts elsewhere: a second simulator of this kit ({hearts} hearts, seed {seed}), for tests only")
 
-    return _packed(f"intracardiac_elsewhere-{hearts}-{cases}-{fingerprint(seed)}",
-                   code_fingerprint(Path(world.__file__).parent), write)
+
+def _simulated(name, simulator, batches, cases, source) -> Intracardiac:
+    """The ``cases`` that ``batches()`` of this module make, simulated anew where its code or a neighbour's changed."""
+    return _packed(f"intracardiac_{name}", code_fingerprint(Path(simulator.__file__).parent),
+                   lambda folder: write_pack(batches(), folder, cases, source))
 
 
 def open_pack(folder) -> Intracardiac:
@@ -228,27 +226,26 @@ def split_by_pattern(data, seed: int = 0) -> Split:
     focal = table["innerindex"].notna().to_numpy()
     number = table["innerindex"].where(focal, table["pattern"])
     groups = np.array([f"{'site' if inner else 'pattern'} {value}" for inner, value in zip(focal, number)])
-    names = sorted(set(groups), key=natural)
-    mixed = np.random.default_rng(seed).permutation(names)
-    test, valid = (_share(share, names) for share in (TEST_SHARE, VALID_SHARE))
-    return _by_group(groups, mixed[test:test + valid], mixed[:test], "patterns")
+    return _at_random(groups, sorted(set(groups), key=natural), seed, "patterns")
 
 
 def split_random(data, seed: int = 0) -> Split:
     """Cases at random. Leaks, and says so: neighbours of every test case are in training."""
     print("split_random leaks: every heart and nearly every pattern is in training and in test, so its score says "
           "nothing about a new patient. Use split_by_heart for that; this one is to compare with published scores.")
-    mixed = np.random.default_rng(seed).permutation(len(data))
-    test, valid = (_share(share, mixed) for share in (TEST_SHARE, VALID_SHARE))
-    return _checked(Split(*map(np.sort, (mixed[test + valid:], mixed[test:test + valid], mixed[:test]))), "cases")
+    return _at_random(np.arange(len(data)), np.arange(len(data)), seed, "cases")
+
+
+def _at_random(groups, names, seed, what) -> Split:
+    mixed = np.random.default_rng(seed).permutation(names)
+    test, valid = (_share(share, names) for share in (TEST_SHARE, VALID_SHARE))
+    return _by_group(groups, mixed[test:test + valid], mixed[:test], what)
 
 
 def _by_group(groups, valid, test, what, may_be_empty=()) -> Split:
+    """The rows of the groups in ``valid`` and in ``test``; all others are trained on."""
     in_valid, in_test = np.isin(groups, list(valid)), np.isin(groups, list(test))
-    return _checked(Split(*(np.flatnonzero(part) for part in (~in_valid & ~in_test, in_valid, in_test))), what, may_be_empty)
-
-
-def _checked(split, what, may_be_empty=()) -> Split:
+    split = Split(*(np.flatnonzero(part) for part in (~in_valid & ~in_test, in_valid, in_test)))
     if empty := [name for name, rows in zip(Split._fields, split) if not len(rows) and name not in may_be_empty]:
         raise DataError(f"too few {what} to split: nothing is left for {' and '.join(empty)}. Three {what} at least.")
     return split
@@ -285,13 +282,11 @@ def reorder(data: Intracardiac, order: PointOrder) -> Intracardiac:
                         "Leave those hearts out: data[~np.isin(data.hearts, [...])].")
     columns = np.stack([order.columns[heart] for heart in data.hearts])  # (cases, 75)
 
-    def write(destination):
-        parts = [slice(first, first + 256) for first in range(0, len(data), 256)]
-        batches = ((data.electrodes_mv[part].swapaxes(1, 2),
-                    np.take_along_axis(data.voltage_mv[part], columns[part, :, None], axis=1).swapaxes(1, 2),
-                    data.table.iloc[part]) for part in parts)
-        source = f"{data.source}; points put in order by their focal cases"
-        write_pack(batches, destination, len(data), source, data.unpaired)
-
+    parts = [slice(first, first + 256) for first in range(0, len(data), 256)]
+    batches = ((data.electrodes_mv[part].swapaxes(1, 2),
+                np.take_along_axis(data.voltage_mv[part], columns[part, :, None], axis=1).swapaxes(1, 2),
+                data.table.iloc[part]) for part in parts)
+    source = f"{data.source}; points put in order by their focal cases"
     version = fingerprint(data.table.to_csv(), columns, np.asarray(data.activation_ms))
-    return _packed("intracardiac_reordered", version, write)
+    return _packed("intracardiac_reordered", version,
+                   lambda folder: write_pack(batches, folder, len(data), source, data.unpaired))
