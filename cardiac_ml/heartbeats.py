@@ -17,14 +17,12 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.files import DataError, Split, cached, code_fingerprint, new_folder
-from cardiac_ml.formats.heartbeat_files import (CLASSES_IN, KAGGLE, SAMPLES, Source, find_beside, find_file,
-                                                find_folder, opened, read_rows, read_tables, write_folder)
+from cardiac_ml.formats.heartbeat_files import KAGGLE, PUBLISHED_ROWS, SAMPLES, find_pair, read_pair, write_folder
 
 PTB_CLASSES = ("normal", "abnormal")
 MITBIH_CLASSES = ("N", "S", "V", "F", "Q")
 MITBIH_HZ = 120.0  # every third sample of 360 Hz, although the page of the dataset says 125
 PTB_HZ = 125.0  # as the page of the dataset says; its raw records were not at hand to check
-PUBLISHED_ROWS = {"ptbdb_normal": 4046, "ptbdb_abnormal": 10506, "mitbih_train": 87554, "mitbih_test": 21892}
 
 # The usual split of the MIT-BIH records between patients to learn from and patients to test on (de Chazal 2004).
 DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
@@ -147,43 +145,16 @@ def concatenate(*parts: Heartbeats) -> Heartbeats:
 
 
 def _load_pair(names, classes, rate_hz, folder, hearts) -> list[Heartbeats]:
-    sources = _find_pair(names, folder)
+    sources = find_pair(names, folder)
     if sources is None:
         print(f"No real heartbeats here, so these are virtual ones, simulated once by this kit. For the real ones put "
               f"archive.zip from {KAGGLE} into ecg_dataset/.")
-        sources = _find_pair(names, simulate(hearts or 64))
+        sources = find_pair(names, simulate(hearts or 64))
     elif hearts is not None:
-        print(f"hearts={hearts} is for virtual heartbeats; the files in {next(iter(sources.values())).path} are read whole.")
-    rows = {name: read_rows(source, CLASSES_IN[name]) for name, source in sources.items()}
-    tables = read_tables(sources, {name: len(array) for name, array in rows.items()})
-    said = _source_line(sources, rows)
-    return [Heartbeats(np.ascontiguousarray(array[:, :SAMPLES]), np.array(array[:, SAMPLES], np.int64), classes,
-                       tables[name], said, rate_hz) for name, array in rows.items()]
-
-
-def _find_pair(names, folder) -> dict[str, Source] | None:
-    """The two files; None where there is neither and no folder was asked for."""
-    place = find_folder(folder)
-    found = {name: place and find_file(place, f"{name}.csv") for name in names}
-    missing = [f"{name}.csv" for name, source in found.items() if source is None]
-    if not missing:
-        return found
-    if len(missing) == 1 or folder is not None:
-        raise DataError(f"{place} has no {' and no '.join(missing)} (nor .csv.gz, nor in a zip archive). Get "
-                        f"archive.zip from {KAGGLE} and put it there as it is.")
-    return None
-
-
-def _source_line(sources, rows) -> str:
-    """What the files say of themselves; Kaggle's name only where they have as many rows as Kaggle's."""
-    first = next(iter(sources.values()))
-    if found := find_beside(first, "source.txt"):
-        with opened(found) as stream:
-            return stream.read().decode("utf-8", errors="replace").strip()
-    place = first.path if first.member else first.path.parent
-    counts = [f"{len(array)} of the published {PUBLISHED_ROWS[name]} rows of {name}.csv" for name, array in rows.items()
-              if len(array) != PUBLISHED_ROWS[name]]
-    return f"heartbeats in {place}: {', '.join(counts)}" if counts else f"Kaggle's heartbeat files, as found in {place}"
+        print(f"hearts={hearts} is for virtual heartbeats; the files in {sources[names[0]].path} are read whole.")
+    rows, tables, said = read_pair(sources)
+    return [Heartbeats(np.ascontiguousarray(rows[name][:, :SAMPLES]), np.array(rows[name][:, SAMPLES], np.int64), classes,
+                       tables[name], said, rate_hz) for name in names]
 
 
 # ---- splits: each returns the row numbers of train, valid and test; any of them may be empty ----

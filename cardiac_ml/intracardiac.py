@@ -16,14 +16,12 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.files import DataError, Split, cached, code_fingerprint, find_data, fingerprint
-from cardiac_ml.formats.intracardiac_files import (CASES_FILE, PUBLISHED_HEARTS, PUBLISHED_PAIRS, PUBLISHED_TOTAL,
-                                                   find_pairs, list_files, natural, read_batches, read_pack,
-                                                   still_whole, tidy, write_pack)
+from cardiac_ml.formats.intracardiac_files import (CASES_FILE, PUBLISHED_HEARTS, find_pairs, list_files, natural,
+                                                   read_batches, read_pack, source_of, still_whole, tidy, write_pack)
 from cardiac_ml.formats.point_order import PointOrder, recover_point_order
 from cardiac_ml.leads import to_leads
 
 NAME = "intracardiac_dataset"
-PUBLISHED = "Landajuela, Anirudh, Blake 2022, doi 10.6075/J0SN094N"
 TEST_HEARTS = ("v14", "v15", "v16")  # of the 15 published; chosen by number alone, before any score was known
 TEST_SHARE, VALID_SHARE = 3 / 15, 2 / 15  # of any other hearts: the last ones in natural order, v12 and v13 above
 ARRAYS = ("electrodes_mv", "voltage_mv", "activation_ms")
@@ -163,7 +161,7 @@ def _load_files(folder, progress) -> Intracardiac:
 
     def write(destination):
         table, pairs, unpaired = find_pairs(folder, files)
-        write_pack(read_batches(table, pairs, progress), destination, len(pairs), _source(folder, table), unpaired)
+        write_pack(read_batches(table, pairs, progress), destination, len(pairs), source_of(folder, table), unpaired)
 
     known = (folder / CASES_FILE).stat().st_mtime_ns if (folder / CASES_FILE).is_file() else 0
     owner = f"intracardiac_{fingerprint(str(folder.resolve()))}"
@@ -175,18 +173,6 @@ def _packed(owner, version, write) -> Intracardiac:
     core = Path(__file__).parent
     labels = code_fingerprint(core / "activation.py", core / "formats" / "intracardiac_files.py")
     return open_pack(cached(owner, fingerprint(version, labels), write))
-
-
-def _source(folder, table) -> str:
-    """What the files say of themselves; the published set's name only for its hearts and its designs."""
-    written = (folder / CASES_FILE).with_name("source.txt")
-    if written.is_file():
-        return f"{written.read_text(encoding='utf-8', errors='replace').strip()}, as files in {folder}"
-    published = ("data_" + table["design"]).isin(PUBLISHED_PAIRS) & table["heart"].isin(PUBLISHED_HEARTS)
-    if published.all():
-        return f"{PUBLISHED}: {len(table)} of {PUBLISHED_TOTAL} published pairs, in {folder}"
-    other = ", ".join(table["heart"][~published].unique()[:3])
-    return f"{len(table)} pairs of unknown origin in {folder} (hearts such as {other} are not of the published set)"
 
 
 # ---- splits: each returns the row numbers of train, valid and test ----
@@ -272,16 +258,8 @@ def in_point_order(data: Intracardiac) -> Intracardiac:
 
 
 def reorder(data: Intracardiac, order: PointOrder) -> Intracardiac:
-    """The dataset with its columns in the order of the recording points, as ``recover_point_order`` found it.
-
-    Refuses hearts it is not sure of. The voltages in their new order are a pack of their own in the cache.
-    """
-    unsure = order.report.loc[~order.report["sure"], "heart"].tolist()
-    if wrong := sorted(set(data.table["heart"]) & set(unsure) | set(data.table["heart"]) - set(order.columns)):
-        raise DataError(f"the order of the points is not sure in heart {', '.join(wrong)}; see order.report. "
-                        "Leave those hearts out: data[~np.isin(data.hearts, [...])].")
-    columns = np.stack([order.columns[heart] for heart in data.hearts])  # (cases, 75)
-
+    """The dataset with its columns in this order, a pack of its own in the cache; hearts of unsure order are refused."""
+    columns = order.of(data.hearts)
     parts = [slice(first, first + 256) for first in range(0, len(data), 256)]
     batches = ((data.electrodes_mv[part].swapaxes(1, 2),
                 np.take_along_axis(data.voltage_mv[part], columns[part, :, None], axis=1).swapaxes(1, 2),

@@ -11,6 +11,7 @@ import pytest
 from tiny import flip_a_bit, made_heartbeat_files, made_rows, message, unwritable
 
 from cardiac_ml import files, heartbeats
+from cardiac_ml.formats import heartbeat_files
 from cardiac_ml.heartbeats import (DS1, DS2, PACED, Heartbeats, beat_lengths, concatenate, load_mitbih, load_ptb,
                                    simulate, split_by_patient, split_random)
 
@@ -31,7 +32,7 @@ def no_real_data(tmp_path, monkeypatch):
 
     def simulate_heartbeats(hearts=64, seed=0, workers=None, **rows):
         calls.append(hearts)
-        pairs = heartbeats.CLASSES_IN
+        pairs = heartbeat_files.CLASSES_IN
         made = {name: made_rows(20, labels, seed) for name, labels in pairs.items()}
         return {name: (rows, pd.DataFrame({"patient": np.arange(20) % hearts, "rr_before_ms": 800.0}))
                 for name, rows in made.items()}
@@ -82,7 +83,7 @@ def test_files_are_found_in_the_working_folder_and_by_name(folder, tmp_path, mon
 
 def test_only_files_as_long_as_the_published_ones_are_called_kaggles(folder, monkeypatch):
     assert "40 of the published 4046 rows of ptbdb_normal.csv" in load_ptb(folder).source
-    monkeypatch.setattr(heartbeats, "PUBLISHED_ROWS", {"ptbdb_normal": 40, "ptbdb_abnormal": 40})
+    monkeypatch.setattr(heartbeat_files, "PUBLISHED_ROWS", {"ptbdb_normal": 40, "ptbdb_abnormal": 40})
     assert load_ptb(folder).source == f"Kaggle's heartbeat files, as found in {folder}"
 
 

@@ -18,6 +18,7 @@ SAMPLES = 187
 COLUMNS = SAMPLES + 1  # the class comes last
 CLASSES_IN = {"ptbdb_normal": (0,), "ptbdb_abnormal": (1,),  # the class numbers that may stand in each file
               "mitbih_train": (0, 1, 2, 3, 4), "mitbih_test": (0, 1, 2, 3, 4)}
+PUBLISHED_ROWS = {"ptbdb_normal": 4046, "ptbdb_abnormal": 10506, "mitbih_train": 87554, "mitbih_test": 21892}
 KAGGLE = "https://www.kaggle.com/datasets/shayanfazeli/heartbeat"
 KAGGLE_INPUTS = [Path("/kaggle/input", *names) for names in (("heartbeat",), ("datasets", "shayanfazeli", "heartbeat"))]
 AGAIN = f"Download the file again from {KAGGLE}."
@@ -38,6 +39,19 @@ class Source(NamedTuple):
 def find_folder(folder: str | Path | None = None) -> Path | None:
     """Where real files are: ``folder``, ecg_dataset/, or the input of a Kaggle notebook; None where there are none."""
     return find_data("ecg_dataset", folder) or next((place for place in KAGGLE_INPUTS if place.is_dir()), None)
+
+
+def find_pair(names, folder) -> dict[str, Source] | None:
+    """The two files ("mitbih_train", "mitbih_test"); None where there is neither and no folder was asked for."""
+    place = find_folder(folder)
+    found = {name: place and find_file(place, f"{name}.csv") for name in names}
+    missing = [f"{name}.csv" for name, source in found.items() if source is None]
+    if not missing:
+        return found
+    if len(missing) == 1 or folder is not None:
+        raise DataError(f"{place} has no {' and no '.join(missing)} (nor .csv.gz, nor in a zip archive). Get "
+                        f"archive.zip from {KAGGLE} and put it there as it is.")
+    return None
 
 
 def find_file(folder: Path, name: str) -> Source | None:
@@ -82,6 +96,24 @@ def opened(source: Source):
 
 
 # ---- reading ----
+
+def read_pair(sources: dict[str, Source]) -> tuple[dict[str, np.ndarray], dict[str, pd.DataFrame], str]:
+    """(rows (n, 188) of each file, table with a row a beat of each file, what they are and where they came from)."""
+    rows = {name: read_rows(source, CLASSES_IN[name]) for name, source in sources.items()}
+    return rows, read_tables(sources, {name: len(array) for name, array in rows.items()}), _source_line(sources, rows)
+
+
+def _source_line(sources, rows) -> str:
+    """What the files say of themselves; Kaggle's name only where they have as many rows as Kaggle's."""
+    first = next(iter(sources.values()))
+    if found := find_beside(first, "source.txt"):
+        with opened(found) as stream:
+            return stream.read().decode("utf-8", errors="replace").strip()
+    place = first.path if first.member else first.path.parent
+    counts = [f"{len(array)} of the published {PUBLISHED_ROWS[name]} rows of {name}.csv" for name, array in rows.items()
+              if len(array) != PUBLISHED_ROWS[name]]
+    return f"heartbeats in {place}: {', '.join(counts)}" if counts else f"Kaggle's heartbeat files, as found in {place}"
+
 
 def read_rows(source: Source, labels: tuple[int, ...]) -> np.ndarray:
     """All rows of a file, (rows, 188) float32, checked; from the copy in the cache where there is one."""

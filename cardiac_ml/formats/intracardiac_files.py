@@ -27,6 +27,7 @@ SAMPLES, ELECTRODE_COUNT, POINT_COUNT = 500, 10, 75
 LOWEST_MV, REST_MV = -200, -20  # what lies lower, or never so low, is in another unit, or no voltage
 LEAST_SWING_MV = 20  # what swings less holds no heartbeat
 LARGEST_ELECTRODE_MV = 100  # the published ones stay below 10
+PUBLISHED = "Landajuela, Anirudh, Blake 2022, doi 10.6075/J0SN094N"
 PUBLISHED_PAIRS = {  # the 17 folders of doi 10.6075/J0SN094N; "X" and "X_I" are two parts of one design
     "data_hearts_dd_0p2": 435,
     "data_hearts_dd_0p2_geo_inn": 1125,
@@ -162,6 +163,18 @@ def _with_documentation(table, folder) -> pd.DataFrame:
     except (ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{path} is not the table that this kit writes ({error}). Write the data again, or remove that "
                         "file: then the names of the files tell all that is known.") from error
+
+
+def source_of(folder, table) -> str:
+    """What the files say of themselves; the published set's name only for its hearts and its designs."""
+    written = (folder / CASES_FILE).with_name("source.txt")
+    if written.is_file():
+        return f"{written.read_text(encoding='utf-8', errors='replace').strip()}, as files in {folder}"
+    published = ("data_" + table["design"]).isin(PUBLISHED_PAIRS) & table["heart"].isin(PUBLISHED_HEARTS)
+    if published.all():
+        return f"{PUBLISHED}: {len(table)} of {PUBLISHED_TOTAL} published pairs, in {folder}"
+    other = ", ".join(table["heart"][~published].unique()[:3])
+    return f"{len(table)} pairs of unknown origin in {folder} (hearts such as {other} are not of the published set)"
 
 
 # ---- reading ----

@@ -1,7 +1,7 @@
 """Which column of the voltages belongs to which recording point? In the published files likely another in each heart.
 
-The innerindex cases tell: in the case whose stimulus is at point N, the column of point N is the earliest. With one case
-a point this is an assignment problem: give every point a column of its own, the sum of the times being smallest.
+The innerindex cases tell: in the case whose stimulus is at point N, the column of point N is the earliest. With one
+case a point this is an assignment problem: give every point a column of its own, the sum of the times being smallest.
 """
 from typing import NamedTuple
 
@@ -20,9 +20,17 @@ class PointOrder(NamedTuple):
     columns: dict[str, np.ndarray]  # heart -> (75,) a permutation
     report: pd.DataFrame  # a row a heart
 
+    def of(self, hearts) -> np.ndarray:
+        """The columns for cases of these hearts, (cases,) -> (cases, 75); hearts of unsure order are refused."""
+        sure = set(self.report["heart"][self.report["sure"]])
+        if wrong := sorted(set(hearts) - sure):
+            raise DataError(f"the order of the points is not sure in heart {', '.join(wrong)}; see order.report. "
+                            "Leave those hearts out: data[~np.isin(data.hearts, [...])].")
+        return np.stack([self.columns[heart] for heart in hearts])
+
 
 def recover_point_order(dataset) -> PointOrder:
-    """The order of the columns, heart by heart, and a report. It changes nothing: ``reorder`` does, when you ask.
+    """The order of the columns, heart by heart, and a report. It changes nothing: ``intracardiac.reorder`` does.
 
     The report: ``focal_points`` of 75 have a case of their own; in ``earliest`` of them the column found is the first
     to activate; ``margin_ms`` is the smallest lead over the next column; ``moved`` columns were not in place; ``sure``

@@ -5,8 +5,7 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.files import DataError, new_folder
-
-CASES = Path("documentation") / "cases.csv"  # where ``intracardiac_files`` looks for what the names cannot tell
+from cardiac_ml.formats.intracardiac_files import CASES_FILE
 
 
 def write_pairs(batches, folder, source="virtual hearts made by cardiac_ml") -> Path:
@@ -31,9 +30,9 @@ def _write_batches(batches, folder, source):
         tables.append(table.assign(file=[name.format(role="pECGData") for name in names]))
     if not tables:
         raise DataError("no case to write: the batches were empty.")
-    (folder / CASES).parent.mkdir()
-    pd.concat(tables).to_csv(folder / CASES, index=False)
-    (folder / CASES).with_name("source.txt").write_text(source + "\n", encoding="utf-8")
+    (folder / CASES_FILE).parent.mkdir()
+    pd.concat(tables).to_csv(folder / CASES_FILE, index=False)
+    (folder / CASES_FILE).with_name("source.txt").write_text(source + "\n", encoding="utf-8")
 
 
 def _unused_name(case, used) -> str:
