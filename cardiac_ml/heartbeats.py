@@ -3,21 +3,18 @@
     train, test = load_mitbih()          # five classes; 120 Hz
     data = load_ptb()                    # normal or abnormal
 
-Real files are looked for in ``ecg_dataset/``; where there are none, virtual heartbeats stand in, and a line says so. A
-file has no header and 188 columns: 187 samples in 0..1, padded with zeros, then the class. It may lie in its folder as
-``.csv``, ``.csv.gz`` or inside a ``.zip``, which is read where it is and never unpacked.
+Real files are looked for in ``ecg_dataset/``; where there are none, virtual heartbeats stand in, and a line says so.
 """
-import tempfile
-import warnings
+from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError, Split, cached, code_fingerprint, new_folder
-from cardiac_ml.formats.heartbeat_files import KAGGLE, PUBLISHED_ROWS, SAMPLES, find_pair, read_pair, write_folder
+from cardiac_ml.files import DataError, Split
+from cardiac_ml.formats.heartbeat_files import KAGGLE, PUBLISHED_ROWS, SAMPLES, find_pair, read_pair
+from cardiac_ml.virtual import kept
 
 PTB_CLASSES = ("normal", "abnormal")
 MITBIH_CLASSES = ("N", "S", "V", "F", "Q")
@@ -28,7 +25,6 @@ PTB_HZ = 125.0  # as the page of the dataset says; its raw records were not at h
 DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
 DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210, 212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234)
 PACED = (102, 104, 107, 217)  # left out of that split: nearly all of their beats are paced
-_aside = {}  # name -> TemporaryDirectory: virtual heartbeats that the cache could not keep, until this program ends
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,17 +52,16 @@ class Heartbeats:
 
     def __repr__(self) -> str:
         """What the dataset holds, in a few lines."""
-        counts = np.bincount(self.label, minlength=len(self.classes))
-        shares = [f"{name} {count} ({100 * count / max(len(self), 1):.1f} %)" for name, count in zip(self.classes, counts)]
+        rows, samples = self.beats.shape
+        counts = zip(self.classes, np.bincount(self.label, minlength=len(self.classes)))
+        shares = ", ".join(f"{name} {count} ({100 * count / max(rows, 1):.1f} %)" for name, count in counts)
         patients = ("not known, so any split mixes beats of the same patient" if "patient" not in self.table
-                    else f"{self.table['patient'].nunique()}")
-        middle_ms = np.median(beat_lengths(self.beats)) * 1000 / self.rate_hz if len(self) else 0
-        zeros = 100 * np.mean(self.beats == 0) if len(self) else 0
-        return "\n".join([
-            f"{type(self).__name__}: {len(self)} beats of {self.beats.shape[-1]} samples, {self.rate_hz:g} Hz, scaled to 0..1",
-            f"  source    {self.source}", f"  classes   {', '.join(shares)}", f"  patients  {patients}",
-            f"  length    {middle_ms:.0f} ms (median) of {self.time_ms[-1]:.0f} ms; {zeros:.0f} % of all values are zero",
-        ])
+                    else self.table["patient"].nunique())
+        middle_ms = np.median(beat_lengths(self.beats)) * 1000 / self.rate_hz if rows else 0
+        zeros = 100 * np.mean(self.beats == 0) if rows else 0
+        return (f"{type(self).__name__}: {rows} beats of {samples} samples, {self.rate_hz:g} Hz, scaled to 0..1\n"
+                f"  source    {self.source}\n  classes   {shares}\n  patients  {patients}\n  length    {middle_ms:.0f} "
+                f"ms (median) of {self.time_ms[-1]:.0f} ms; {zeros:.0f} % of all values are zero")
 
 
 def beat_lengths(beats: np.ndarray) -> np.ndarray:
@@ -110,29 +105,7 @@ def simulate(hearts: int = 64, seed: int = 0, out: str | Path | None = None, wor
 
     ``out``: a new folder; by default one in the cache, which is simulated once.
     """
-    from cardiac_ml import virtual
-    from cardiac_ml.virtual.beats import simulate_heartbeats
-
-    size = {} if hearts == 64 else dict(train=200 * hearts, test=50 * hearts, ptb=83 * hearts)  # as many a heart
-    made = cache(lambda: simulate_heartbeats(hearts, seed, workers=workers, **size))
-
-    def write(folder):
-        with new_folder(folder, shared=out is None) as part:
-            write_folder(part, made(), "virtual heartbeats, simulated by cardiac_ml.virtual")
-        return folder
-
-    if out is not None:
-        return write(Path(out).expanduser())
-    code = code_fingerprint(Path(virtual.__file__).parent, Path(__file__).with_name("leads.py"))
-    name = f"virtual_heartbeats_{hearts}_{seed}"
-    if name in _aside:
-        return Path(_aside[name].name) / name
-    try:
-        return cached(name, code, write)
-    except OSError as error:
-        _aside[name] = tempfile.TemporaryDirectory(prefix="cardiac_ml_")
-        warnings.warn(f"{error} Until then the virtual heartbeats are made anew in each program.", stacklevel=2)
-        return write(Path(_aside[name].name) / name)
+    return kept.heartbeats(hearts, seed, workers, out)
 
 
 def concatenate(*parts: Heartbeats) -> Heartbeats:
@@ -153,8 +126,8 @@ def _load_pair(names, classes, rate_hz, folder, hearts) -> list[Heartbeats]:
     elif hearts is not None:
         print(f"hearts={hearts} is for virtual heartbeats; the files in {sources[names[0]].path} are read whole.")
     rows, tables, said = read_pair(sources)
-    return [Heartbeats(np.ascontiguousarray(rows[name][:, :SAMPLES]), np.array(rows[name][:, SAMPLES], np.int64), classes,
-                       tables[name], said, rate_hz) for name in names]
+    return [Heartbeats(np.ascontiguousarray(rows[name][:, :SAMPLES]), np.array(rows[name][:, SAMPLES], np.int64),
+                       classes, tables[name], said, rate_hz) for name in names]
 
 
 # ---- splits: each returns the row numbers of train, valid and test; any of them may be empty ----
@@ -169,10 +142,10 @@ def split(data: Heartbeats, seed: int = 0) -> Split:
 
 
 def split_random(data, valid: float = 0.12, test: float = 0.2, seed: int = 0) -> Split:
-    """Shares ``valid`` and ``test`` of each class; ``data`` may be its labels. A single row of a class is trained on."""
+    """Shares ``valid`` and ``test`` of each class; ``data`` may be its labels. A class's only row is trained on."""
     label = np.asarray(getattr(data, "label", data))
     if not (0 <= valid < 1 and 0 <= test < 1 and valid + test < 1):
-        raise DataError(f"valid is {valid} and test {test}, expected shares between 0 and 1 that leave rows to train on.")
+        raise DataError(f"valid is {valid} and test {test}, expected shares from 0 to 1 that leave rows to train on.")
     shuffled = np.random.default_rng(seed).permutation(len(label))
     part = np.zeros(len(label), int)
     for one in np.unique(label):
@@ -189,12 +162,16 @@ def split_by_patient(data, test=0.25, valid=0.12, seed: int = 0) -> Split:
 
     The MIT-BIH records are tested on DS2, as usual, and the paced ones left out, unless ``test`` names others.
     """
-    patient, tested = _patients(data), bool(np.size(test) if np.ndim(test) else test)
+    table, tested = getattr(data, "table", data), bool(np.size(test) if np.ndim(test) else test)
+    if "patient" not in table:
+        raise DataError("The patients of these beats are not known: Kaggle's files do not tell. Rebuild the MIT-BIH "
+                        "half from its raw records: python -m cardiac_ml rebuild-heartbeats RECORDS OUT")
+    patient = table["patient"].to_numpy()
     known, rng = np.unique(patient), np.random.default_rng(seed)
     if np.ndim(test) == 0 and test and np.isin(known, DS1 + DS2 + PACED).all():
         known, test = np.setdiff1d(known, PACED), np.intersect1d(known, DS2)
     label = pd.Series(getattr(data, "label", np.zeros(len(patient), int)))
-    kinds = {one: kind for one, kind in label.groupby(patient).agg(lambda labels: labels.mode()[0]).items() if one in known}
+    kinds = label.groupby(patient).agg(lambda labels: labels.mode()[0]).loc[known].to_dict()
     test = _drawn(test, known, kinds, rng)
     valid = _drawn(valid, np.setdiff1d(known, test), kinds, rng)
     if both := sorted(set(valid) & set(test)):
@@ -210,8 +187,8 @@ def split_by_patient(data, test=0.25, valid=0.12, seed: int = 0) -> Split:
 def held_out_patients(train: Heartbeats, test: Heartbeats, valid: float = 0.15, seed: int = 0):
     """Two files as three datasets (train, valid, test) of different patients, as far as the files tell who is who.
 
-    MIT-BIH records are split as usual (DS1, DS2); files that share no patient stay as they are. Kaggle's own do not name
-    patients: then rows of the training file are drawn, patients are shared, and a line says so.
+    MIT-BIH records are split as usual (DS1, DS2); files that share no patient stay as they are. Kaggle's own do not
+    name patients: then rows of the training file are drawn, patients are shared, and a line says so.
     """
     if "patient" not in train.table:
         print("These files do not say whose the beats are, so the same patients are in training and test. The rebuild "
@@ -236,15 +213,8 @@ def _drawn(wanted, patients, kinds, rng):
         raise DataError(f"expected a list of patients or a share between 0 and 1, found {wanted}.")
     if not wanted:
         return patients[:0]
-    of_kind = [[one for one in rng.permutation(patients) if kinds[one] == kind] for kind in sorted(set(kinds.values()))]
-    known = [sum(value == kind for value in kinds.values()) for kind in sorted(set(kinds.values()))]
-    chosen = [one for some, count in zip(of_kind, known) for one in some[:min(round(wanted * count), max(len(some) - 1, 0))]]
+    chosen = []
+    for kind, count in sorted(Counter(kinds.values()).items()):
+        some = [one for one in rng.permutation(patients) if kinds[one] == kind]
+        chosen += some[:min(round(wanted * count), max(len(some) - 1, 0))]
     return np.array(chosen or [rng.choice(patients)] if len(patients) > 1 else [], dtype=patients.dtype)
-
-
-def _patients(data) -> np.ndarray:
-    table = getattr(data, "table", data)
-    if "patient" not in table:
-        raise DataError("The patients of these beats are not known: Kaggle's files do not tell. Rebuild the MIT-BIH "
-                        "half from its raw records: python -m cardiac_ml rebuild-heartbeats RECORDS OUT")
-    return table["patient"].to_numpy()

@@ -9,19 +9,18 @@ it would do on a new patient. The other splits are here to compare with: by patt
 at random (as most published scores were made), which leaks both.
 """
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from cardiac_ml.files import DataError, Split, cached, code_fingerprint, find_data, fingerprint
-from cardiac_ml.formats.intracardiac_files import (CASES_FILE, PUBLISHED_HEARTS, find_pairs, list_files, natural,
-                                                   read_batches, read_pack, source_of, still_whole, tidy, write_pack)
-from cardiac_ml.formats.point_order import PointOrder, recover_point_order
+from cardiac_ml.files import DataError, Split, find_data, fingerprint
+from cardiac_ml.formats.intracardiac_files import (DATASET, PUBLISHED_HEARTS, cached_pack, natural, pack_of, read_pack,
+                                                   still_whole, tidy, write_pack)
+from cardiac_ml.formats.point_order import PointOrder, recover_point_order, reordered
 from cardiac_ml.leads import to_leads
+from cardiac_ml.virtual import kept
 
-NAME = "intracardiac_dataset"
 TEST_HEARTS = ("v14", "v15", "v16")  # of the 15 published; chosen by number alone, before any score was known
 TEST_SHARE, VALID_SHARE = 3 / 15, 2 / 15  # of any other hearts: the last ones in natural order, v12 and v13 above
 ARRAYS = ("electrodes_mv", "voltage_mv", "activation_ms")
@@ -73,7 +72,7 @@ class Intracardiac:
             "cases": f"{len(self)} heartbeats of 500 ms at 1 kHz: 10 electrodes, 12 leads, 75 recording points, in mV",
             "hearts": f"{len(hearts)}: {', '.join(hearts if len(hearts) < 17 else [*hearts[:3], '...', hearts[-1]])}",
             "kinds": _counts(table["kind"]),
-            "patterns": f"{table['pattern'].nunique()} activation patterns, {table['innerindex'].nunique()} focal sites",
+            "patterns": "{pattern} activation patterns, {innerindex} focal sites".format(**table.nunique()),
             "bcl (ms)": _counts(table["bcl"]),
             "gkr": _counts(table["gkr"]),
             "activation": f"{span}; {never.sum()} points in {never.any(axis=1).sum()} cases never activate (NaN)",
@@ -96,13 +95,13 @@ def load(folder=None, *, hearts: int | None = None, cases: int | None = None, pr
     At most so many ``hearts``, each with at most so many ``cases``: all of real files, 30 with 60 of virtual hearts.
     The first call packs the files, or simulates, into the cache; later calls map that pack into memory.
     """
-    found = find_data(NAME, folder)
+    found = find_data(DATASET, folder)
     if found is None:
         data = simulate(hearts or 30, cases or 60, progress=progress)
-        print(f"No {NAME}/ here, so these are {data.source}. For the published simulations run "
-              f"./download_intracardiac_dataset.sh, which puts them into {NAME}/.")
+        print(f"No {DATASET}/ here, so these are {data.source}. For the published simulations run "
+              f"./download_intracardiac_dataset.sh, which puts them into {DATASET}/.")
         return data
-    data = _load_files(found, progress)
+    data = open_pack(pack_of(found, progress))
     names = data.table["heart"]
     few = names.isin(names.unique()[:hearts]) & (data.table.groupby("heart").cumcount() < (cases or len(data)))
     return data if few.all() else data[few.to_numpy()]
@@ -114,29 +113,13 @@ def simulate(hearts: int = 30, cases: int = 60, seed: int = 0, *, workers: int |
 
     ``options`` go to ``virtual.dataset.simulate_intracardiac`` (``lead_field="infinite"``, say).
     """
-    from cardiac_ml.virtual import dataset  # heavy, and needed only here
-
-    batches = partial(dataset.simulate_intracardiac, hearts, cases, seed=seed, workers=workers, progress=progress, **options)
-    said = "".join(f", {name} {value}" for name, value in options.items())
-    return _simulated(f"virtual-{hearts}-{cases}-{fingerprint(seed, options)}", dataset, batches,
-                      dataset.count_cases(hearts, cases, options.get("as_published", False)),
-                      f"virtual hearts, simulated by this kit ({hearts} hearts, seed {seed}{said})")
+    return open_pack(kept.intracardiac(hearts, cases, seed, workers, progress, **options))
 
 
 def elsewhere(hearts: int = 8, cases: int = 50, seed: int = 0, *, workers: int | None = None,
               progress: bool = True) -> Intracardiac:
-    """Hearts of a second simulator, with other physics, cells, torsos: how far does a network carry? Never train on it."""
-    from cardiac_ml.virtual import elsewhere as world
-
-    batches = partial(world.simulate, hearts, cases, seed, workers=workers, progress=progress)
-    return _simulated(f"elsewhere-{hearts}-{cases}-{fingerprint(seed)}", world, batches, hearts * cases,
-                      f"hearts elsewhere: a second simulator of this kit ({hearts} hearts, seed {seed}), for tests only")
-
-
-def _simulated(name, simulator, batches, cases, source) -> Intracardiac:
-    """The ``cases`` that ``batches()`` of this module make, simulated anew where its code or a neighbour's changed."""
-    return _packed(f"intracardiac_{name}", code_fingerprint(Path(simulator.__file__).parent),
-                   lambda folder: write_pack(batches(), folder, cases, source))
+    """Hearts of a second simulator, other physics, cells, torsos: how far does a network carry? Never train on it."""
+    return open_pack(kept.elsewhere(hearts, cases, seed, workers, progress))
 
 
 def open_pack(folder) -> Intracardiac:
@@ -147,32 +130,10 @@ def open_pack(folder) -> Intracardiac:
 
 
 def concatenate(*parts: Intracardiac) -> Intracardiac:
-    """Several sets as one, in order. Hearts of the same name count as the same heart: rename them in the table first."""
+    """Several sets as one, in order. Hearts of the same name count as one heart: rename them in the table first."""
     return Intracardiac(*(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS),
                         tidy(pd.concat([part.table for part in parts], ignore_index=True)),
                         "; ".join(dict.fromkeys(part.source for part in parts)), sum((p.unpaired for p in parts), ()))
-
-
-def _load_files(folder, progress) -> Intracardiac:
-    folder = folder / NAME if (folder / NAME).is_dir() else folder  # one level too high
-    if not folder.is_dir():
-        raise DataError(f"{folder} is a file. Give the folder that holds the pECGData and VmData files.")
-    files = list_files(folder)
-
-    def write(destination):
-        table, pairs, unpaired = find_pairs(folder, files)
-        write_pack(read_batches(table, pairs, progress), destination, len(pairs), source_of(folder, table), unpaired)
-
-    known = (folder / CASES_FILE).stat().st_mtime_ns if (folder / CASES_FILE).is_file() else 0
-    owner = f"intracardiac_{fingerprint(str(folder.resolve()))}"
-    return _packed(owner, fingerprint(sorted(files.items()), known), write)
-
-
-def _packed(owner, version, write) -> Intracardiac:
-    """The owner's pack of this version, from the cache."""
-    core = Path(__file__).parent
-    labels = code_fingerprint(core / "activation.py", core / "formats" / "intracardiac_files.py")
-    return open_pack(cached(owner, fingerprint(version, labels), write))
 
 
 # ---- splits: each returns the row numbers of train, valid and test ----
@@ -258,13 +219,9 @@ def in_point_order(data: Intracardiac) -> Intracardiac:
 
 
 def reorder(data: Intracardiac, order: PointOrder) -> Intracardiac:
-    """The dataset with its columns in this order, a pack of its own in the cache; hearts of unsure order are refused."""
+    """The dataset with its columns in this order, a pack of its own in the cache; refuses hearts of unsure order."""
     columns = order.of(data.hearts)
-    parts = [slice(first, first + 256) for first in range(0, len(data), 256)]
-    batches = ((data.electrodes_mv[part].swapaxes(1, 2),
-                np.take_along_axis(data.voltage_mv[part], columns[part, :, None], axis=1).swapaxes(1, 2),
-                data.table.iloc[part]) for part in parts)
     source = f"{data.source}; points put in order by their focal cases"
     version = fingerprint(data.table.to_csv(), columns, np.asarray(data.activation_ms))
-    return _packed("intracardiac_reordered", version,
-                   lambda folder: write_pack(batches, folder, len(data), source, data.unpaired))
+    return open_pack(cached_pack("intracardiac_reordered", version, lambda folder: write_pack(
+        reordered(data, columns), folder, len(data), source, data.unpaired)))

@@ -14,6 +14,7 @@ from cardiac_ml import files, heartbeats
 from cardiac_ml.formats import heartbeat_files
 from cardiac_ml.heartbeats import (DS1, DS2, PACED, Heartbeats, beat_lengths, concatenate, load_mitbih, load_ptb,
                                    simulate, split_by_patient, split_random)
+from cardiac_ml.virtual import kept
 
 
 @pytest.fixture
@@ -224,7 +225,7 @@ def test_virtual_beats_are_made_once_more_when_the_simulator_changes(no_real_dat
     flip_a_bit(first / "mitbih_train.csv")
     assert simulate() == first and len(no_real_data.calls) == 2
     no_real_data.calls.pop()
-    monkeypatch.setattr(heartbeats, "code_fingerprint", lambda *_: "other")
+    monkeypatch.setattr(kept, "code_fingerprint", lambda *_: "other")
     assert simulate() != first and len(no_real_data.calls) == 2 and not first.exists(), "the old ones are swept"
 
 
@@ -266,7 +267,7 @@ def test_without_room_in_the_cache_virtual_beats_last_as_long_as_the_program(no_
         unwritable(monkeypatch, tmp_path / "cache")
     else:
         (tmp_path / "cache").write_text("no folder can be made here")
-    monkeypatch.setattr(heartbeats, "_aside", {})
+    monkeypatch.setattr(kept, "_aside", {})
     with pytest.warns(UserWarning, match="Could not write.*CARDIAC_ML_CACHE moves the cache.*made anew"):
         train, _ = load_mitbih()
     with warnings.catch_warnings():

@@ -127,10 +127,8 @@ def simulator(tmp_path, monkeypatch):
         return made_batches([f"h{number}" for number in range(hearts)], cases, seed)
 
     module.simulate_intracardiac = simulate_intracardiac
-    package = types.ModuleType("cardiac_ml.virtual")
-    package.dataset = module
-    monkeypatch.setitem(sys.modules, "cardiac_ml.virtual", package)
     monkeypatch.setitem(sys.modules, "cardiac_ml.virtual.dataset", module)
+    monkeypatch.setattr("cardiac_ml.virtual.dataset", module, raising=False)
     empty = tmp_path / "nothing here"
     empty.mkdir()
     monkeypatch.chdir(empty)

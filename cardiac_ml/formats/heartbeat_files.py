@@ -1,6 +1,7 @@
 """Kaggle's heartbeat files, in a folder, compressed, or in the zip they come in: found, checked, read, written.
 
-A file has no header and 188 columns: 187 samples in 0..1, padded with zeros, then the class.
+A file has no header and 188 columns: 187 samples in 0..1, padded with zeros, then the class. It may lie in its folder
+as ``.csv``, ``.csv.gz`` or inside a ``.zip``, which is read where it is and never unpacked.
 """
 import gzip
 import zipfile

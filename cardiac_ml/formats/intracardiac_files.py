@@ -21,8 +21,9 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from cardiac_ml.activation import upstroke_ms
-from cardiac_ml.files import DataError, changed, fingerprint, new_folder
+from cardiac_ml.files import DataError, cached, changed, code_fingerprint, fingerprint, new_folder
 
+DATASET = "intracardiac_dataset"  # what its folder is called
 SAMPLES, ELECTRODE_COUNT, POINT_COUNT = 500, 10, 75
 LOWEST_MV, REST_MV = -200, -20  # what lies lower, or never so low, is in another unit, or no voltage
 LEAST_SWING_MV = 20  # what swings less holds no heartbeat
@@ -90,7 +91,7 @@ def parse_name(path: str) -> tuple[str, str, dict[str, str]]:
             or not all(re.fullmatch("[0-9]{1,9}", value) for value in numbers) or not path.isprintable()):
         raise DataError(f"cannot read the file name {path}. Expected names such as VmData_hearts_dd_0p2_geo_act_1_bcl_"
                         "bcl.600.pattern.0.volunteer.v1.npy: fields key.value, each once, volunteer among them, "
-                        f"whole numbers for {', '.join(WHOLE_NUMBERS)}. Rename the file or move it out of the data folder.")
+                        f"whole numbers for {', '.join(WHOLE_NUMBERS)}. Rename the file or move it elsewhere.")
     return role, design, dict(pairs)
 
 
@@ -231,8 +232,8 @@ def read_batches(table, pairs, progress: bool = True, size: int = 64):
             yield np.stack([pair[0] for pair in both]), np.stack([pair[1] for pair in both]), table.iloc[rows]
             bar.update(len(both))
     if copies:
-        warnings.warn(f"{len(copies)} cases are copies of another under another name, such as {copies[0]}. They may come "
-                      "to both sides of a split: remove one of each.", stacklevel=2)
+        warnings.warn(f"{len(copies)} cases are copies of another under another name, such as {copies[0]}. They may "
+                      "come to both sides of a split: remove one of each.", stacklevel=2)
 
 
 # ---- the pack ----
@@ -240,6 +241,28 @@ def read_batches(table, pairs, progress: bool = True, size: int = 64):
 PACK_FORMAT = 2
 SHAPES = {"electrodes": (ELECTRODE_COUNT, SAMPLES), "voltage": (POINT_COUNT, SAMPLES), "activation": (POINT_COUNT,)}
 CASE_BYTES = 4 * sum(int(np.prod(shape)) for shape in SHAPES.values()) + 200
+
+
+def pack_of(folder, progress: bool = True) -> Path:
+    """The pack of the files below ``folder``: written at first, and again when the files change."""
+    folder = folder / DATASET if (folder / DATASET).is_dir() else folder  # one level too high
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file. Give the folder that holds the pECGData and VmData files.")
+    files = list_files(folder)
+
+    def write(destination):
+        table, pairs, unpaired = find_pairs(folder, files)
+        write_pack(read_batches(table, pairs, progress), destination, len(pairs), source_of(folder, table), unpaired)
+
+    known = (folder / CASES_FILE).stat().st_mtime_ns if (folder / CASES_FILE).is_file() else 0
+    owner = f"intracardiac_{fingerprint(str(folder.resolve()))}"
+    return cached_pack(owner, fingerprint(sorted(files.items()), known), write)
+
+
+def cached_pack(owner, version, write) -> Path:
+    """The owner's pack in the cache; ``write(folder)`` makes it where it is absent, damaged or out of date."""
+    code = code_fingerprint(Path(__file__), Path(__file__).parents[1] / "activation.py")
+    return cached(owner, fingerprint(version, code), write)
 
 
 def write_pack(batches, folder, cases: int, source: str, unpaired=()) -> Path:

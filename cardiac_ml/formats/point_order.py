@@ -51,7 +51,7 @@ def _of_heart(times_ms, sites, heart):
         raise DataError(f"heart {heart} has innerindex {known.min():.0f} .. {known.max():.0f}, expected 0 .. 74.")
     late_ms = np.where(np.isnan(times_ms), NEVER_MS, times_ms)
     late_ms = late_ms - late_ms.min(axis=1, keepdims=True)  # since the case's own beginning
-    cost = np.zeros((POINT_COUNT, POINT_COUNT))  # of giving a point (row) a column; one without a case takes what is left
+    cost = np.zeros((POINT_COUNT, POINT_COUNT))  # of giving a point (row) a column; one without a case takes any left
     given = np.isin(np.arange(POINT_COUNT), known)
     for point in np.flatnonzero(given):
         cost[point] = late_ms[sites == point].mean(axis=0)
@@ -66,3 +66,11 @@ def _of_heart(times_ms, sites, heart):
            "moved": int((order != np.arange(POINT_COUNT)).sum()),
            "sure": bool(given.sum() >= POINT_COUNT - 1 and earliest >= 0.95 * given.sum())}
     return order, row
+
+
+def reordered(data, columns):
+    """The cases of a dataset as batches for a pack, their voltages in the order of ``columns`` (cases, 75)."""
+    for first in range(0, len(columns), 256):
+        part = slice(first, first + 256)
+        voltage_mv = np.take_along_axis(data.voltage_mv[part], columns[part, :, None], axis=1)
+        yield data.electrodes_mv[part].swapaxes(1, 2), voltage_mv.swapaxes(1, 2), data.table.iloc[part]
