@@ -24,6 +24,7 @@ Annexes, each a subject of its own that nobody has to open who does not need it:
     check              is this set-up as the kit needs it?
     download           real data in one line, when asked
     exercises          check an answer
+    trained            networks trained for long, with their cards
     predict            one's own ECG: its usual beat, and the map that the networks of tasks 3 and 4 see in it
 
 ``from cardiac_ml import heartbeats`` loads one of them; importing the package itself imports nothing heavy.

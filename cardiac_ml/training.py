@@ -10,14 +10,13 @@ Any ``nn.Module`` will do, of this kit or your own. What the network eats (scali
 import atexit
 import copy
 import datetime
-import importlib
 import json
 import math
 import os
 import time
 import warnings
 import zipfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 from torch import distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
@@ -70,8 +70,8 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
 
     Interrupting it (the stop button) returns the best network so far. The same seed, device and number of threads give
     the same weights; another number of threads gives slightly others. Under ``torchrun`` each process trains on its
-    share of every minibatch (DistributedDataParallel): gradients are averaged, batch normalisation is not, so the result
-    is like that of one process, not equal to it.
+    share of every minibatch (DistributedDataParallel): gradients are averaged, batch normalisation is not, so the
+    result is like that of one process, not equal to it.
     """
     for name, value in dict(epochs=epochs, batch_size=batch_size, lr=lr).items():
         if not value > 0 or name != "lr" and value != int(value):
@@ -95,7 +95,8 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
         rows, best = checkpoint.read(device, model, averaged, optimizer, schedule)
     ended = "all epochs"
     bar = tqdm(total=epochs * batches, initial=len(rows) * batches, unit="step", **dict(disable=True) if rank else {})
-    with cpu_threads(), torch.random.fork_rng([device] if device.type == "cuda" else []), _memory_explained(batch_size), bar:
+    own_chance = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with cpu_threads(), own_chance, _memory_explained(batch_size), bar:
         try:
             for epoch in range(len(rows) + 1, epochs + 1):
                 started, losses = time.perf_counter(), []
@@ -140,8 +141,8 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     history.attrs = dict(score=name, best_epoch=best[1] if best else len(rows), ended=ended)
     finite = all(torch.isfinite(value).all() for value in model.state_dict().values())
     if rows and not (finite and (best or held_out is None)):
-        raise TrainingStopped("In no epoch were all weights, and all outputs on the validation rows, finite numbers: there "
-                              f"is nothing to keep. Try a smaller lr than {lr:g}, or look for extreme inputs and targets.")
+        raise TrainingStopped("In no epoch were all weights, and all outputs on the validation rows, finite numbers: "
+                              f"nothing to keep. Try a smaller lr than {lr:g}, or look for extreme inputs and targets.")
     return Fit(model.eval(), history)
 
 
@@ -149,7 +150,7 @@ def predict(model, inputs, batch_size=256, device=None):
     """The network's output for numpy ``inputs`` (rows, ...), computed in batches: a float32 array (rows, ...)."""
     if len(inputs) == 0:
         raise DataError("There is nothing to predict: the inputs have no rows.")
-    inputs = _checked(model, inputs)
+    inputs = getattr(model, "check_input", np.asarray)(inputs)  # of ECGs in mV, say: is something wrong with them?
     device = torch.device(device) if device is not None else next((p.device for p in model.parameters()), "cpu")
     was_training, parts = model.training, []
     model.to(device).eval()
@@ -168,7 +169,6 @@ def predict(model, inputs, batch_size=256, device=None):
 
 def probabilities(scores):
     """Softmax of a classifier's scores: (rows, classes) -> (rows, classes)."""
-    from scipy.special import softmax
     return softmax(np.asarray(scores, dtype=np.float64), axis=1)
 
 
@@ -207,13 +207,8 @@ def _log_odds(scores, label):
 
 # ---- inside fit ----
 
-def _checked(model, inputs):
-    """The inputs; a network with a ``check_input`` (of ECGs in mV, say) says what is wrong with them."""
-    return getattr(model, "check_input", lambda given: given)(inputs)
-
-
 def _tensors(model, name, pair, device):
-    """(inputs, targets), once they are sure to fit each other, as tensors: numbers as float32, class numbers as int64."""
+    """(inputs, targets) as tensors, once they are sure to fit: numbers as float32, class numbers as int64."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise DataError(f"{name} is a pair of arrays: fit(model, (inputs, targets)), not fit(model, inputs, targets).")
     inputs, targets = pair
@@ -229,7 +224,8 @@ def _tensors(model, name, pair, device):
         if not good.all():
             raise DataError(f"{name} inputs: row {start + int(good.argmin())} holds NaN or infinity. Fill in or leave "
                             "out such rows before training.")
-    inputs, targets = np.ascontiguousarray(_checked(model, inputs)), np.ascontiguousarray(targets)
+    inputs = np.ascontiguousarray(getattr(model, "check_input", np.asarray)(inputs))
+    targets = np.ascontiguousarray(targets)
     if targets.dtype.kind == "f" and np.isnan(targets).all():
         raise DataError(f"all {targets.size} {name} targets are NaN: there is nothing to learn from.")
     whole = targets.dtype.kind in "iub"
@@ -245,8 +241,8 @@ def _check_labels(classes, train_labels, valid_labels):
             return
         labels = np.asarray(labels)
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
-            raise DataError(f"{name} targets are {labels.dtype} of shape {labels.shape}; the default loss expects class "
-                            "numbers (rows,). For other targets give fit a loss, such as torch.nn.functional.mse_loss.")
+            raise DataError(f"{name} targets are {labels.dtype} of shape {labels.shape}; the default loss expects "
+                            "class numbers (rows,). For others give fit a loss, such as torch.nn.functional.mse_loss.")
         present.append(set(np.unique(labels).tolist()))
         if wrong := sorted(present[-1] - set(range(classes))):
             remedy = (f"Make it with classes={max(present[-1]) + 1}, or correct the labels." if wrong[0] >= 0 else
@@ -305,11 +301,11 @@ def _check_finite(losses, epoch, targets, model, weights):
     model.load_state_dict(weights)
     missing = int(torch.isnan(targets).sum()) if targets.is_floating_point() else 0
     if missing:
-        raise TrainingStopped(f"The loss is NaN because {missing} of {targets.numel()} targets are NaN (unknown). Use a "
-                              "loss that leaves them out, such as cardiac_ml.models.masked_l1 or laplace_loss.")
-    raise TrainingStopped(f"The loss became NaN or infinite at minibatch {int(good.int().argmin()) + 1} of epoch {epoch}. "
-                          "The network holds its best weights so far, or its first. Look for extreme values in inputs "
-                          "and targets, try a smaller lr, or precision='float32'.")
+        raise TrainingStopped(f"The loss is NaN because {missing} of {targets.numel()} targets are NaN (unknown). Use "
+                              "a loss that leaves them out, such as cardiac_ml.models.masked_l1 or laplace_loss.")
+    raise TrainingStopped(f"The loss became NaN or infinite at minibatch {int(good.int().argmin()) + 1} of epoch "
+                          f"{epoch}. The network holds its best weights so far, or its first. Look for extreme values "
+                          "in inputs and targets, try a smaller lr, or precision='float32'.")
 
 
 def _validate(model, held_out, truth, loss, score, batch_size, precision):
@@ -362,9 +358,7 @@ class Checkpoint:
         except Exception as error:
             raise DataError(f"{self.path} is not a checkpoint that fit wrote, or it is damaged: "
                             f"{type(error).__name__}. Delete it or name another file.") from error
-        wanted = json.loads(json.dumps(self.training))
-        if differences := [f"{name} was {found.get(name, 'absent')}, is {wanted.get(name, 'absent')}"
-                           for name in {**wanted, **found} if found.get(name) != wanted.get(name)]:
+        if differences := _differences(found, json.loads(json.dumps(self.training))):
             raise DataError(f"{self.path} is the checkpoint of another training: {'; '.join(differences[:5])}. Name "
                             "another file, or delete this one to start afresh.")
         for part, values in zip(parts, state["parts"]):
@@ -372,17 +366,22 @@ class Checkpoint:
         return rows, state["best"]
 
 
+def _differences(found, wanted, words="{name} was {}, is {}"):
+    """What differs between two dictionaries, in words."""
+    return [words.format(found.get(name, "absent"), wanted.get(name, "absent"), name=name)
+            for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+
+
 # ---- where to compute ----
 
 def pick_device(device=None):
-    """``device`` if given, else this process's NVIDIA GPU, else the CPU (Apple's "mps" gives other numbers: ask for it)."""
-    if device is not None:
-        return torch.device(device)
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+    """``device`` if given, else this process's NVIDIA GPU, else the CPU (ask for Apple's "mps": its numbers differ)."""
+    own = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    return torch.device(own if device is None else device)
 
 
 def pick_precision(precision, device):
-    """"float32" or "bfloat16"; "auto" takes bfloat16 where the hardware multiplies in it (elsewhere it is ten times slower)."""
+    """"float32" or "bfloat16"; "auto": the second where the hardware multiplies in it (else it is ten times slower)."""
     if precision not in ("auto", "float32", "bfloat16"):
         raise DataError(f"precision is {precision!r}; it can be 'auto', 'float32' or 'bfloat16'")
     if precision != "auto":
@@ -396,7 +395,7 @@ def pick_precision(precision, device):
 
 @contextmanager
 def cpu_threads():
-    """Inside the block torch computes with one thread a physical core (``OMP_NUM_THREADS`` if set); more can be slower."""
+    """Inside it torch computes with one thread a physical core (``OMP_NUM_THREADS`` if set); more can be slower."""
     before, wished = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     cores = min(joblib.cpu_count(only_physical_cores=True), MOST_THREADS) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     torch.set_num_threads(int(wished) if wished.isdigit() and int(wished) else max(1, cores))
@@ -449,17 +448,18 @@ def save(path, model, *, data="", scores=None, **more):
 def load(path, model=None):
     """The network in ``path``, ready for ``predict``; ``model.card`` says what it is.
 
-    One of the kit is made anew. For one of your own give an untrained ``model`` of the same kind, which gets the weights.
+    One of the kit is made anew. For one of your own give an untrained ``model`` of its kind, which gets the weights.
     """
     card, weights = read_saved(path)
-    model = _network(path, card, len(weights)) if model is None else copy.deepcopy(model)
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: value.shape for name, value in weights.items()}
-    if wanted != found:
-        name = next(name for name in {**wanted, **found} if wanted.get(name) != found.get(name))
-        raise DataError(f"{path} holds a {card['network']} that differs from this {type(model).__name__}: {name} is "
-                        f"{found.get(name, 'absent')} in the file and {wanted.get(name, 'absent')} here. Make it with the "
-                        f"configuration of the file, {card['config']}, or train again.")
+    if model is None:
+        from cardiac_ml.trained import untrained  # copied out of the kit, this file loads networks of your own only
+        model = untrained(path, card, len(weights))
+    else:
+        model = copy.deepcopy(model)
+    shapes = [{name: tuple(value.shape) for name, value in some.items()} for some in (weights, model.state_dict())]
+    if differences := _differences(*shapes, "{name} is {} in the file and {} here"):
+        raise DataError(f"{path} holds a {card['network']} that differs from this {type(model).__name__}: "
+                        f"{differences[0]}. Make it with the file's configuration, {card['config']}, or train again.")
     model.load_state_dict({name: torch.from_numpy(value.astype(np.float32) if value.dtype == np.float16 else value)
                            for name, value in weights.items()}, assign=True)
     model.card = card
@@ -467,7 +467,7 @@ def load(path, model=None):
 
 
 def pretrained(name):
-    """A network that comes with the kit, trained for long: ``pretrained("xray")``; its ``card`` says on what, and how good."""
+    """A network of the kit, trained for long: ``pretrained("xray")``; its ``card`` says on what, and how good it is."""
     folder = Path(__file__).parent / "trained"
     if not (folder / f"{name}.npz").exists():
         there = ", ".join(sorted(path.stem for path in folder.glob("*.npz"))) or "none"
@@ -494,33 +494,6 @@ def read_saved(path):
         raise DataError(f"{path} is not a saved network, or it is damaged ({error}). Save it again, or copy it again "
                         "from where it came.") from error
     if card["format"] != FORMAT:
-        raise DataError(f"{path} has the format {card['format']}; this version of the kit reads format {FORMAT}. Use the "
-                        "version that saved it, or train again.")
+        raise DataError(f"{path} has the format {card['format']}; this version of the kit reads format {FORMAT}. Use "
+                        "the version that saved it, or train again.")
     return card, weights
-
-
-def _network(path, card, most):
-    """A network of the kit, of the kind that the card names and of at most so many parameters, not yet with its weights."""
-    module, _, name = str(card["network"]).rpartition(".")
-    kind = None
-    if module == "cardiac_ml" or module.startswith("cardiac_ml."):  # nothing else is imported for a file
-        with suppress(ImportError):
-            kind = getattr(importlib.import_module(module), name, None)
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise DataError(f"{path} holds a {card['network']}, which is not a network of this kit. If it is yours, give an "
-                        f"untrained one: load({str(path)!r}, {name}()).")
-    made = []
-
-    def count(*parameter):
-        made.append(None)
-        if len(made) > most:
-            raise ValueError(f"it has more than the {most} weights of the file")
-    counting = nn.modules.module.register_module_parameter_registration_hook(count)
-    try:
-        with torch.device("meta"):  # shapes without memory: a file may claim any size, and any number of layers
-            return kind(**(card["config"] or {}))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path} holds a {card['network']} whose configuration {str(card['config'])[:500]} this version of the kit "
-                        f"does not know: {error}. Use the version that saved it, or train again.") from error
-    finally:
-        counting.remove()
