@@ -140,6 +140,12 @@ def _f1(table):
     return np.where(there > 0, ratio(2 * _diagonal(table), table.sum(axis=-2) + there), np.nan)
 
 
+OF_CLASS = {  # of tables (..., true, called): (..., classes)
+    "sensitivity": lambda table: ratio(_diagonal(table), table.sum(axis=-1)),
+    "predictive value": lambda table: ratio(_diagonal(table), table.sum(axis=-2)),
+    "F1": _f1}
+
+
 def _mean(values):
     known = np.isfinite(values)
     return ratio(np.where(known, values, 0).sum(axis=-1), known.sum(axis=-1))
@@ -147,8 +153,7 @@ def _mean(values):
 
 def sensitivities(truth, prediction):
     """Share of each class that was found (recall): (classes,), NaN for a class without rows."""
-    table = confusion(truth, prediction)
-    return ratio(_diagonal(table), table.sum(axis=1))
+    return OF_CLASS["sensitivity"](confusion(truth, prediction))
 
 
 def f1_scores(truth, prediction):
@@ -162,7 +167,7 @@ def accuracy(truth, prediction):
     return _pairs(truth, prediction)
 
 
-@from_sums(lambda table: _mean(ratio(_diagonal(table), table.sum(axis=-1))), SHARE, same_rows)
+@from_sums(lambda table: _mean(OF_CLASS["sensitivity"](table)), SHARE, same_rows)
 def balanced_accuracy(truth, prediction):
     """Mean sensitivity of the classes: each counts the same, however rare."""
     return _pairs(truth, prediction)
@@ -222,23 +227,22 @@ CLASSIFICATION = {"accuracy": accuracy, "balanced accuracy": balanced_accuracy, 
                   "AUPRC": auprc, "Brier": brier, "calibration error": calibration_error}
 
 
+def of_class(measure, number):
+    """The sensitivity, predictive value or F1 of one class, as a score."""
+    return from_sums(lambda table: OF_CLASS[measure](table)[..., number], SHARE, same_rows)(_pairs)
+
+
 def classification(classes):
     """Name -> score: those of ``CLASSIFICATION``, and sensitivity and predictive value of each class by its name."""
-    def of_class(number, axis):
-        def finish(table):
-            return ratio(_diagonal(table)[..., number], table.sum(axis=axis)[..., number])
-        return from_sums(finish, SHARE, same_rows)(_pairs)
-    named = {"sensitivity": -1, "predictive value": -2}
-    return CLASSIFICATION | {f"{title} {name}": of_class(number, axis)
-                             for title, axis in named.items() for number, name in enumerate(classes)}
+    return CLASSIFICATION | {f"{measure} {name}": of_class(measure, number)
+                             for measure in ("sensitivity", "predictive value") for number, name in enumerate(classes)}
 
 
 def by_class(truth, prediction, classes):
     """A line for each class, for a pandas table: sensitivity, predictive value, F1 and how many rows it has."""
     table = confusion(truth, prediction)
-    columns = zip(classes, _diagonal(table), table.sum(axis=1), table.sum(axis=0), _f1(table))
-    return [{"class": name, "sensitivity": float(ratio(hits, rows)), "predictive value": float(ratio(hits, calls)),
-             "F1": float(f1), "rows": int(rows)} for name, hits, rows, calls, f1 in columns]
+    values = zip(*(measure(table).tolist() for measure in OF_CLASS.values()), table.sum(axis=1).tolist())
+    return [dict(zip(("class", *OF_CLASS, "rows"), (name, *line))) for name, line in zip(classes, values)]
 
 
 def threshold_for(hit, score, sensitivity=0.95):

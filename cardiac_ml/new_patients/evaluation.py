@@ -130,9 +130,9 @@ def intervals(scores, test, answers):
 def class_lines(test, answers) -> list[str]:
     """Sensitivity, predictive value, F1 of each class with intervals over patients, and the mean confusion matrix."""
     table = np.mean([metrics.confusion(test.label, answer) for answer in answers], axis=0)
-    scores = metrics.classification(CLASSES) | {f"F1 {name}": f1_of(number) for number, name in enumerate(CLASSES)}
     titles = ("sensitivity", "predictive value", "F1")
-    scores = intervals({name: score for name, score in scores.items() if name[:-2] in titles}, test, answers)
+    scores = intervals({f"{title} {name}": metrics.of_class(title, number) for title in titles
+                        for number, name in enumerate(CLASSES)}, test, answers)
     rows = [["class", *titles, *(f"called {name}" for name in CLASSES)]]
     for name, counts in zip(CLASSES, table):
         found = [scores[f"{title} {name}"] for title in titles]
@@ -140,13 +140,6 @@ def class_lines(test, answers) -> list[str]:
                  for one in found]
         rows.append([name, *shown, *(f"{count:.0f}" for count in counts)])
     return table_lines(rows)
-
-
-def f1_of(number: int):
-    """F1 of one class, as a score whose bootstrap is quick."""
-    def finish(table):
-        return metrics.ratio(2 * table[..., number, number], (table.sum(axis=-2) + table.sum(axis=-1))[..., number])
-    return metrics.from_sums(finish, metrics.SHARE, metrics.same_rows)(metrics.macro_f1.sums)
 
 
 def stress_lines(stress, found) -> list[str]:

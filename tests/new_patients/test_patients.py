@@ -372,7 +372,7 @@ def test_intervals_of_a_class_are_over_patients():
     low, high = map(float, line.split("(")[1].split(")")[0].split(" to "))
     assert line.startswith("| S | 0.500") and low < 0.3 and high > 0.7
     found = metrics.f1_scores(truth, answer)
-    assert evaluation.f1_of(1)(truth, answer) == pytest.approx(found[1])
+    assert metrics.of_class("F1", 1)(truth, answer) == pytest.approx(found[1])
 
 
 def test_the_command_cross_validates_and_tests(folder, tmp_path, capsys, few_trees, one_process, monkeypatch):
