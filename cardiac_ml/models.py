@@ -5,8 +5,8 @@
     ActivationNet    task 3       (cases, 12, 500) mV -> (cases, 2, 75)       ms: activation time and its spread
     ActionPotentialNet, VoltageNet   task 4   (cases, 12, 500) mV -> (cases, 75, 500) mV: by physics; a black box
 
-Signals are (rows, channels, time) everywhere. A network keeps its arguments in ``config`` and its scaling, fitted on the
-training rows, in buffers, so that a saved one eats raw millivolts.
+Signals are (rows, channels, time) everywhere. A network keeps its arguments in ``config`` and its scaling, fitted on
+the training rows, in buffers, so that a saved one eats raw millivolts.
 """
 import numpy as np
 import torch
@@ -186,8 +186,8 @@ class AugmentBeats:
 class ActivationNet(nn.Module):
     """(cases, 12, 500) mV -> (cases, 2, 75) ms: activation time and the spread (mean absolute error) it expects.
 
-    The time axis is halved five times; all of the 16 steps left, in order, go to the head: an activation time is a time on
-    the clock of the recording, which an average over time (as image classifiers end with) would throw away. The head
+    The time axis is halved five times; all of the 16 steps left, in order, go to the head: an activation time is a time
+    on the clock of the recording, which an average over time (as image classifiers end with) would throw away. The head
     speaks in ``maps`` principal components of the training maps around their mean: neighbours activate together.
     """
 
@@ -232,17 +232,21 @@ class ActivationNet(nn.Module):
         """Lead sizes, mean map and main variations from the training cases: (cases, 12, 500), (cases, 75)."""
         known = np.isfinite(activation_ms)
         if not known.any(axis=0).all():
-            raise DataError(f"recording points {np.flatnonzero(~known.any(axis=0)).tolist()[:5]} have no known activation "
-                            "time in any training case, so nothing can be learned of them. Train on more cases.")
+            raise DataError(f"recording points {np.flatnonzero(~known.any(axis=0)).tolist()[:5]} have no known "
+                            "activation time in any training case: nothing to learn them from. Train on more cases.")
         self.lead_scale_mv.copy_(lead_sizes(ecg_mv))
         self.known.fit(ecg_mv)
         mean = np.nanmean(activation_ms, axis=0)
-        centred = np.where(known, activation_ms - mean, 0)
-        _, size, maps = np.linalg.svd(centred, full_matrices=False)
-        count = min(len(size), self.config["maps"])
+        maps = principal_components(np.where(known, activation_ms - mean, 0), self.config["maps"])
         self.mean_map_ms.copy_(torch.as_tensor(mean))
-        self.main_maps_ms[:count] = torch.as_tensor(maps[:count] * size[:count, None] / np.sqrt(len(centred)))
+        self.main_maps_ms[:len(maps)] = torch.as_tensor(maps)
         return self
+
+
+def principal_components(rows, most):
+    """Of rows (n, values) around their mean: (``most`` or fewer, values), each as large as it usually is."""
+    _, size, shapes = np.linalg.svd(rows, full_matrices=False)
+    return shapes[:most] * size[:most, None] / np.sqrt(len(rows))
 
 
 def lead_sizes(ecg_mv):
@@ -280,7 +284,7 @@ def calibrate_spread(model, output, activation_ms, level=0.9):
     time_ms, spread_ms = times_and_spreads(output)
     half_widths = np.abs(time_ms - activation_ms) / (-np.log(1 - level) * spread_ms)
     if not np.isfinite(half_widths).any():
-        raise DataError("no activation time of the validation cases is known: there is nothing to calibrate spreads on.")
+        raise DataError("no activation time of the validation cases is known: nothing to calibrate spreads on.")
     model.spread_factor.mul_(float(np.nanquantile(half_widths, level)))
     return model
 
@@ -288,8 +292,8 @@ def calibrate_spread(model, output, activation_ms, level=0.9):
 class KnownEcgs(nn.Module):
     """How unlike an ECG is those that a network learned from: (cases, 12, 500) mV -> (cases,); one in fifty exceeds 1.
 
-    The larger of two numbers: the share of its energy that the main shapes of the training ECGs, all scaled to one size,
-    cannot draw, and how far its size is from theirs on a logarithmic scale; each over what 99 in 100 of them stay below.
+    The larger of two numbers: the share of its energy that the main shapes of the training ECGs, all scaled to one
+    size, cannot draw, and how far its size is from theirs, in logarithms; each over what 99 in 100 of them stay below.
     """
     EDGES_MS = (*range(0, 160, 10), *range(160, 501, 34))  # fine for QRS, coarse for T
 
@@ -308,7 +312,7 @@ class KnownEcgs(nn.Module):
         return torch.maximum(self.residual(shape) / self.usual_residual[1], (log_size - middle).abs() / half)
 
     def widening(self, ecg_mv):
-        """By how much intervals should be wider: 1 in the middle of the training ECGs, as the root of what is not drawn."""
+        """How much wider intervals should be: the root of what is not drawn, 1 in the middle of the training ECGs."""
         return (self.residual(self.measures(ecg_mv)[0]) / self.usual_residual[0]).clamp(0.25, 16).sqrt()
 
     def residual(self, shape):
@@ -316,7 +320,7 @@ class KnownEcgs(nn.Module):
         return (1 - ((shape @ self.main_shapes.T) ** 2).sum(1)).clamp(min=0)
 
     def measures(self, ecg_mv):
-        """(cases, 8 x intervals) of length 1: means over intervals of time, each weighted as its energy; and its log size."""
+        """Means over intervals, each weighted as its energy: (cases, 8 x intervals) of length 1, and their log size."""
         eight = ecg_mv[:, EIGHT] - ecg_mv[:, EIGHT, :1]
         parts = eight.split(np.diff(self.EDGES_MS).tolist(), dim=2)
         flat = torch.stack([part.sum(2) / part.shape[2] ** 0.5 for part in parts], dim=2).flatten(1)
@@ -341,9 +345,9 @@ class KnownEcgs(nn.Module):
 class VoltageNet(nn.Module):
     """(cases, 12, 500) mV -> (cases, 75, 500) mV: a U-Net over time.
 
-    Four neighbouring milliseconds are folded into the channels, so that the network works on 128 steps and still answers
-    for each millisecond. On the way down each level halves the time axis and sees twice as far, until 16 steps hold the
-    whole beat; there a dense layer lets every moment see every other one. On the way up the details come back.
+    Four neighbouring milliseconds are folded into the channels, so that the network works on 128 steps and still
+    answers for each millisecond. On the way down each level halves the time axis and sees twice as far, until 16 steps
+    hold the whole beat; there a dense layer lets every moment see every other one. On the way up the details come back.
     """
 
     def __init__(self, widths=(96, 128, 160, 192), fold=4):
@@ -394,12 +398,12 @@ class TimeMixer(nn.Module):
 
 
 class ActionPotentialNet(nn.Module):
-    """(cases, 12, 500) mV -> (cases, 75, 500) mV by way of physics: when each point activates, for how long, in what shape.
+    """(cases, 12, 500) mV -> (cases, 75, 500) mV by physics: when does each point activate, how long, in what shape?
 
     A voltage is drawn as an action potential: a mean shape and ``shapes`` variations of it (principal components of the
-    training traces, lined up at their upstrokes), stretched to the point's duration and moved to its activation time. So
-    upstrokes stay sharp, and ``timing``, an ActivationNet, is the answer of task 3. Drawing can be differentiated: the
-    network learns from voltages alone, as ``voltage_loss`` compares them.
+    training traces, lined up at their upstrokes), stretched to the point's duration and moved to its activation time.
+    So upstrokes stay sharp, and ``timing``, an ActivationNet, is the answer of task 3. Drawing can be differentiated:
+    the network learns from voltages alone, as ``voltage_loss`` compares them.
     """
     STEADY_MS = 40  # this long after the upstroke nothing is stretched
     BEFORE_MS, AFTER_MS, STEP_MS = 20, 600, 0.5  # what a shape spans
@@ -412,7 +416,7 @@ class ActionPotentialNet(nn.Module):
         samples = round((self.BEFORE_MS + self.AFTER_MS) / self.STEP_MS)
         self.register_buffer("shapes_mv", torch.zeros(shapes + 1, samples))  # the mean first
         self.register_buffer("usual_duration_ms", torch.tensor(300.0))
-        self.register_buffer("mean_map", torch.zeros(POINTS * (shapes + 1)))  # log duration ratio, weights of the shapes
+        self.register_buffer("mean_map", torch.zeros(POINTS * (shapes + 1)))  # log duration ratio, weights of shapes
         self.register_buffer("main_maps", torch.zeros(maps, POINTS * (shapes + 1)))
 
     check_input = staticmethod(check_ecg)
@@ -422,7 +426,8 @@ class ActionPotentialNet(nn.Module):
         timing, weights = self.timing.answer(features), self.head(features).float()
         with torch.autocast(ecg_mv.device.type, enabled=False):
             values = (self.mean_map + weights @ self.main_maps).unflatten(1, (-1, POINTS))  # (cases, 1 + shapes, 75)
-            voltage_mv = self.draw(timing[:, 0], self.usual_duration_ms * values[:, 0].clamp(-1, 1).exp(), values[:, 1:])
+            duration_ms = self.usual_duration_ms * values[:, 0].clamp(-1, 1).exp()
+            voltage_mv = self.draw(timing[:, 0], duration_ms, values[:, 1:])
         return torch.cat([voltage_mv, timing.transpose(1, 2)], dim=2) if self.training else voltage_mv
 
     def draw(self, time_ms, duration_ms, weights):
@@ -438,7 +443,7 @@ class ActionPotentialNet(nn.Module):
 
     @torch.no_grad()
     def fit_scaling(self, ecg_mv, voltage_mv, activation_ms, duration_ms, seed=0):
-        """Shapes and main maps from the training cases; activation_ms and duration_ms (APD90) are (cases, 75), NaN left out."""
+        """Shapes and main maps of the training cases; activation_ms, duration_ms (APD90): (cases, 75), NaN left out."""
         self.timing.fit_scaling(ecg_mv, activation_ms)
         shapes = self.config["shapes"]
         usual = float(np.nanmedian(duration_ms))
@@ -447,8 +452,7 @@ class ActionPotentialNet(nn.Module):
         rows = np.random.default_rng(seed).permutation(len(known))[:4000]
         lined_up = self._lined_up(voltage_mv, activation_ms, duration_ms, case[rows], point[rows], usual)
         mean = lined_up.mean(axis=0)
-        _, size, main = np.linalg.svd(lined_up - mean, full_matrices=False)
-        main = main[:shapes] * size[:shapes, None] / np.sqrt(len(rows))  # a weight of 1 is usual
+        main = principal_components(lined_up - mean, shapes)  # a weight of 1 is usual
         values = np.full((len(voltage_mv), shapes + 1, POINTS), np.nan, np.float32)
         values[case, 0, point] = np.log(duration_ms[case, point] / usual)
         for first in range(0, len(known), 20000):
@@ -458,12 +462,11 @@ class ActionPotentialNet(nn.Module):
         values = values.reshape(len(values), -1)
         mean_map = np.nan_to_num(np.nanmean(values, axis=0))
         importance = np.repeat([100.0, *np.abs(main).mean(axis=1)], POINTS)  # mV that a change by 1 makes, roughly
-        _, size, maps = np.linalg.svd(np.nan_to_num(values - mean_map) * importance, full_matrices=False)
-        count = min(len(size), self.config["maps"])
+        maps = principal_components(np.nan_to_num(values - mean_map) * importance, self.config["maps"]) / importance
         self.shapes_mv.copy_(torch.as_tensor(np.vstack([mean, main])))
         self.usual_duration_ms.fill_(usual)
         self.mean_map.copy_(torch.as_tensor(mean_map))
-        self.main_maps[:count] = torch.as_tensor(maps[:count] * size[:count, None] / np.sqrt(len(values)) / importance)
+        self.main_maps[:len(maps)] = torch.as_tensor(maps)
         return self
 
     def _lined_up(self, voltage_mv, activation_ms, duration_ms, case, point, usual):
@@ -479,7 +482,7 @@ class ActionPotentialNet(nn.Module):
 
 
 def voltage_loss(output, target_mv):
-    """Mean absolute error (mV); of an ActionPotentialNet in training also how well it states time and spread of upstrokes."""
+    """Mean absolute error (mV); of an ActionPotentialNet in training also how well it states its times and spreads."""
     loss = functional.l1_loss(output[..., :SAMPLES], target_mv)
     if output.shape[-1] == SAMPLES:
         return loss
@@ -498,7 +501,7 @@ class Template:
         self.since_ms = np.arange(-before_ms, after_ms)
 
     def fit(self, voltage_mv, activation_ms):
-        """Average the traces (cases, 75, time) after lining up their upstrokes, each sample over the traces that have it."""
+        """Average traces (cases, 75, time), lined up at their upstrokes; each sample over the traces that have it."""
         length = voltage_mv.shape[-1]
         total, count = np.zeros(len(self.since_ms)), np.zeros(len(self.since_ms))
         for case, point in np.argwhere(np.isfinite(activation_ms)):
@@ -537,8 +540,8 @@ class Augment:
         target = target + shift[:, None] if target.ndim == 2 else shifted(target, shift)
         eight = ecg_mv[:, EIGHT] * (1 + self.gain * normal(n, 1, 1)) * (1 + self.lead_gain * normal(n, 8, 1))
         eight = eight + self.mix * normal(n, 8, 8) @ eight  # a displaced electrode sees a bit of the other leads
-        eight = eight * (uniform(n, 8, 1) > self.drop * (uniform(n, 1, 1) < 0.5)) + self.noise_mv * normal(n, 8, SAMPLES)
-        return from_independent(eight), target
+        fallen_off = uniform(n, 8, 1) <= self.drop * (uniform(n, 1, 1) < 0.5)
+        return from_independent(eight * ~fallen_off + self.noise_mv * normal(n, 8, SAMPLES)), target
 
 
 def shifted(signal, shift):
