@@ -21,13 +21,13 @@ def _lacking(error):
 
 
 try:
-    from cardiac_ml.files import ROOT, DataError
+    from cardiac_ml.files import DataError
 except ModuleNotFoundError as missing:
     sys.exit(_lacking(missing))
 
 
 def main(arguments=None):
-    """Run one command; the exit status is 0 if all went well, 1 for bad data, 2 for a wrong call, 130 if interrupted."""
+    """Run one command; the exit status is 0 if all went well, 1 for bad data, 2 for a wrong call, 130 if stopped."""
     try:
         options = _parser().parse_args(arguments)
         return options.run(options) or 0
@@ -70,16 +70,14 @@ def _add_simulate(parser):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
         command.add_argument("--out", type=Path, default=None,
-                             help="a new folder, written in the layout of the real files (default: the kit's own cache)")
+                             help="a new folder, in the layout of the real files (default: the kit's own cache)")
         if name == "intracardiac":
             command.add_argument("--cases", type=int, default=60, help="per heart")
             command.add_argument("--lead-field", choices=("sphere", "infinite"), default="sphere", help="torso: an "
                                  "insulated sphere (clinical-looking leads) or none (as in the published set)")
             command.add_argument("--as-published", action="store_true", help="with the quirks of the published files; "
                                  "columns in another order in each heart")
-    geometry = what.add_parser("geometry", help="mesh and recording points of one virtual heart")
-    geometry.add_argument("--out", type=Path, default=ROOT / "geometry")
-    geometry.set_defaults(run=_simulate_geometry)
+    import_module("cardiac_ml.heart3d.command").add_commands(what)
 
 
 def _simulate_intracardiac(options):
@@ -98,14 +96,6 @@ def _simulate_heartbeats(options):
     from cardiac_ml import heartbeats
     folder = heartbeats.simulate(options.hearts, options.seed, options.out, options.workers)
     print(heartbeats.load_ptb(folder), *heartbeats.load_mitbih(folder), f"Written to {folder}", sep="\n")
-
-
-def _simulate_geometry(options):
-    from cardiac_ml.heart3d import mesh as heart
-    from cardiac_ml.heart3d import points
-    mesh, table = heart.reference_heart()
-    print(f"Written to {heart.write_mesh(options.out / 'heart_mesh.vtk', mesh)} "
-          f"and {points.write_points(options.out / 'points.csv', table)}")
 
 
 def _pack(options):
