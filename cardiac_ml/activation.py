@@ -7,9 +7,9 @@ BLOCK = 256  # cases looked at together: the comparison with zero needs a byte a
 def upstroke_ms(voltage_mv) -> np.ndarray:
     """When each trace (..., time) at 1 ms steps activates: (...) float32 in ms.
 
-    That is where the straight line between its first sample above zero and the one before crosses zero, which undoes the
-    rounding up to 1 ms. A trace already above zero at the start is 0; one that never rises above zero never activates
-    and gives NaN, not 0 as an argmax alone would.
+    That is where the straight line between its first sample above zero and the one before crosses zero, which undoes
+    the rounding up to 1 ms. A trace already above zero at the start is 0; one that never rises above zero never
+    activates and gives NaN, not 0 as an argmax alone would.
     """
     return _in_blocks(_crossing, voltage_mv)
 

@@ -7,7 +7,6 @@ import tempfile
 import time
 import tokenize
 import warnings
-import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -53,14 +52,12 @@ def fingerprint(*parts) -> str:
 
 def code_fingerprint(*paths: Path) -> str:
     """Changes with what these Python files do (folders: all files in them), not with their comments or their layout."""
-    files = sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py")))
-    return fingerprint(*(_tokens(file) for file in files))
-
-
-def _tokens(file):
-    skipped = (tokenize.COMMENT, tokenize.NL)
-    with open(file, "rb") as stream:
-        return [token.string for token in tokenize.tokenize(stream.readline) if token.type not in skipped]
+    parts = []
+    for file in sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py"))):
+        with open(file, "rb") as stream:
+            parts.append([token.string for token in tokenize.tokenize(stream.readline)
+                          if token.type not in (tokenize.COMMENT, tokenize.NL)])
+    return fingerprint(*parts)
 
 
 def find_data(name: str, folder: str | Path | None = None) -> Path | None:
@@ -81,12 +78,9 @@ def find_data(name: str, folder: str | Path | None = None) -> Path | None:
 
 
 def checksum(path: str | Path) -> str:
-    """The CRC-32 of a file, about a second a gigabyte: a flipped bit in a cache must not pass for data."""
-    value = 0
+    """The checksum of a file, about a second a gigabyte: a flipped bit in a cache must not pass for data."""
     with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            value = zlib.crc32(block, value)
-    return f"{value:08x}"
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def seal(folder: Path) -> None:
@@ -142,7 +136,8 @@ def cached_arrays(owner: str, version: str, make) -> dict[str, np.ndarray]:
             np.savez(file, **arrays)
         _keep_only(path, owner)
     except OSError as error:
-        warnings.warn(f"A copy in the cache could not be kept, so it will be made again next time. {error}", stacklevel=2)
+        warnings.warn(f"A copy in the cache could not be kept, so it will be made again next time. {error}",
+                      stacklevel=2)
     return arrays
 
 

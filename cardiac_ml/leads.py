@@ -81,19 +81,18 @@ def check_ecg(ecg_mv, samples: int | None = 500) -> np.ndarray:
 
 def check_shape(shape, samples):
     """Raise unless ``shape`` is that of ECGs, (12, samples) or (cases, 12, samples); None is any number of samples."""
-    wanted = f"(12, {samples or 'time'}) or (cases, 12, {samples or 'time'})"
-    if len(shape) >= 2 and shape[-2] == 12 and shape[-1] > 0 and samples in (None, shape[-1]) and 0 not in shape:
+    rows, columns = shape[-2:] if len(shape) > 1 else (0, 0)
+    if rows == 12 and samples in (None, columns) and 0 not in shape:
         return
-    hint = "Give one row a lead, one column a millisecond."
-    if len(shape) >= 2 and shape[-1] == 12:
-        hint = "It looks transposed: swap the last two axes with ecg_mv.swapaxes(-1, -2); do not reshape."
-    elif len(shape) >= 2 and 10 in shape[-2:]:
-        hint = "Ten channels are electrodes: leads.to_leads(electrodes_mv) makes twelve leads of (..., 10, time)."
-    elif len(shape) >= 2 and shape[-2] == 8:
-        hint = "Eight leads I II V1..V6 become twelve with leads.from_independent."
-    elif len(shape) >= 2 and shape[-2] == 12:
-        hint = f"Cut or resample it to {samples} samples, 1 ms each."
-    raise DataError(f"expected an ECG of shape {wanted} in mV, found {tuple(shape)}. {hint}")
+    hints = (
+        (columns == 12, "It looks transposed: swap the last two axes with ecg_mv.swapaxes(-1, -2); do not reshape."),
+        (10 in (rows, columns), "Ten channels are electrodes: leads.to_leads(electrodes_mv) makes leads of them."),
+        (rows == 8, "Eight leads I II V1..V6 become twelve with leads.from_independent."),
+        (rows == 12, f"Cut or resample it to {samples} samples, 1 ms each."),
+        (True, "Give one row a lead, one column a millisecond."))
+    wanted = f"(12, {samples or 'time'}) or (cases, 12, {samples or 'time'})"
+    raise DataError(f"expected an ECG of shape {wanted} in mV, found {tuple(shape)}. "
+                    + next(hint for fits, hint in hints if fits))
 
 
 def _check_values(cases):
@@ -107,11 +106,10 @@ def _check_values(cases):
     if (largest > 100).any():
         raise DataError(f"the leads swing over {largest.max():.0f} mV; a heartbeat makes 0.5 to 5 mV. "
                         "This looks like microvolts: divide by 1000.")
-    flat = [(case, LEADS[lead]) for case, lead in np.argwhere(swing == 0)]
-    if flat:
-        case, name = flat[0]
-        raise DataError(f"lead {name} of case {case} is flat ({len(flat)} flat leads in all): an electrode that was "
-                        "off? Leave the recording out, or predict with a model trained on dropped leads.")
+    if len(flat := np.argwhere(swing == 0)):
+        case, lead = flat[0]
+        raise DataError(f"lead {LEADS[lead]} of case {case} is flat ({len(flat)} flat leads in all): an electrode that "
+                        "was off? Leave the recording out, or predict with a model trained on dropped leads.")
     if (largest < 0.02).any():
         raise DataError(f"the leads swing over {largest.min():.2g} mV only; a heartbeat makes 0.5 to 5 mV. "
                         "This looks like volts: multiply by 1000.")

@@ -1,5 +1,5 @@
 # Copied out of the kit, this file needs leads.py beside it.
-"""Figures of the four tasks. Each function takes arrays (and ``ax``, where it draws one panel) and returns the figure."""
+"""Figures of the four tasks. Each function takes arrays (and ``ax``, if it draws one panel) and returns the figure."""
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn import metrics as scores
@@ -57,7 +57,8 @@ def bars(values, xlabel, reference=None, intervals=None, digits=2, ax=None):
     figure, ax = _panel(ax, (8, 0.8 + 0.34 * len(values)))
     lengths = np.array(list(values.values()), dtype=float)
     error = None if intervals is None else np.abs(np.array([intervals[name] for name in values]).T - lengths)
-    ax.barh([str(name) for name in values], lengths, color=INK[0], height=0.65, xerr=error, error_kw=dict(ecolor="0.45", capsize=2))
+    ax.barh([str(name) for name in values], lengths, color=INK[0], height=0.65, xerr=error,
+            error_kw=dict(ecolor="0.45", capsize=2))
     right = np.maximum(lengths if error is None else lengths + error[1], 0)
     for i, (value, end) in enumerate(zip(lengths, right)):
         ax.text(end, i, f"  {value:.{digits}f}", va="center", fontsize=9)
@@ -89,12 +90,14 @@ def truth_and_prediction(truth, predicted, unit="ms", ax=None):
 def heartbeat_parts():
     """One heartbeat in lead II with its parts named. A drawing, not a recording."""
     time_ms = np.arange(0, 900)
-    waves = [("P", 160, 28, 0.12), ("Q", 279, 8, -0.15), ("R", 306, 10, 1.1), ("S", 326, 10, -0.22), ("T", 560, 45, 0.3)]
+    waves = (("P", 160, 28, 0.12), ("Q", 279, 8, -0.15), ("R", 306, 10, 1.1), ("S", 326, 10, -0.22),
+             ("T", 560, 45, 0.3))
     signal = sum(size * np.exp(-((time_ms - centre) / width) ** 2 / 2) for _, centre, width, size in waves)
     figure, ax = _panel(None, (8, 3.4))
     ax.plot(time_ms, signal, color=INK[0], lw=2)
     for name, centre, _, size in waves:
-        ax.annotate(name, (centre, size), (0, 8 if size > 0 else -16), textcoords="offset points", ha="center", weight="bold")
+        ax.annotate(name, (centre, size), (0, 8 if size > 0 else -16), textcoords="offset points", ha="center",
+                    weight="bold")
     for number, (start, stop, text) in enumerate((
             (80, 240, "atria\nactivate"), (270, 350, "QRS:\nventricles\nactivate"),
             (350, 430, "ST:\nall are\nactive"), (430, 690, "ventricles\nrecover"))):
@@ -160,19 +163,16 @@ def confusion(truth, prediction, classes, ax=None):
 def roc(truth, probability, classes, ax=None):
     """Sensitivity against false alarms at every threshold: one line a class, class 1 of two."""
     figure, ax = _panel(ax)
-    for number, hit, score in _one_against_rest(truth, probability):
-        alarms, found, _ = scores.roc_curve(hit, score)
-        ax.plot(alarms, found, color=INK[number % len(INK)], label=f"{classes[number]}: area {scores.auc(alarms, found):.3f}")
+    for number in [1] if probability.shape[1] == 2 else range(probability.shape[1]):
+        hit = np.asarray(truth) == number
+        if 0 < hit.sum() < len(hit):
+            alarms, found, _ = scores.roc_curve(hit, probability[:, number])
+            name = f"{classes[number]}: area {scores.auc(alarms, found):.3f}"
+            ax.plot(alarms, found, color=INK[number % len(INK)], label=name)
     ax.plot([0, 1], [0, 1], "--", color="0.7", lw=1, label="guessing: area 0.5")
     ax.set(xlabel="false alarms (1 - specificity)", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
     ax.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
-
-
-def _one_against_rest(truth, probability):
-    truth = np.asarray(truth)
-    numbers = [1] if probability.shape[1] == 2 else range(probability.shape[1])
-    return [(c, truth == c, probability[:, c]) for c in numbers if 0 < np.sum(truth == c) < len(truth)]
 
 
 def reliability(truth, probability, bins=10, ax=None):
@@ -204,7 +204,7 @@ def saliency(beats, importance, rate_hz=120, titles=None):
         shown = slice(int(np.flatnonzero(beat)[-1]) + 1 if beat.any() else 1)
         relative = importance[i] / max(np.abs(importance[i]).max(), 1e-9)
         ax.plot(time_ms[shown], beat[shown], color="0.75", lw=1, zorder=1)
-        dots = ax.scatter(time_ms[shown], beat[shown], c=relative[shown], cmap="coolwarm", vmin=-1, vmax=1, s=9, zorder=2)
+        dots = ax.scatter(time_ms[shown], beat[shown], 9, relative[shown], cmap="coolwarm", vmin=-1, vmax=1, zorder=2)
         ax.set_title("" if titles is None else titles[i], fontsize=10, loc="left")
     axes[0, 0].set_ylabel("amplitude, scaled to 0..1")
     figure.supxlabel("time after the R peak (ms)", fontsize=10)
@@ -218,7 +218,8 @@ def paper(ax, length_ms, low_mv, high_mv):
     """ECG paper behind a trace: a small square is 40 ms by 0.1 mV, a large one 200 ms by 0.5 mV."""
     for (time, volt), colour, width in (((40, 0.1), SQUARES[0], 0.4), ((200, 0.5), SQUARES[1], 0.7)):
         ax.vlines(np.arange(0, length_ms + 1, time), low_mv, high_mv, colour, lw=width, zorder=0)
-        ax.hlines(np.arange(np.ceil(low_mv / volt), high_mv / volt + 0.01) * volt, 0, length_ms, colour, lw=width, zorder=0)
+        rows = np.arange(np.ceil(low_mv / volt), high_mv / volt + 0.01) * volt
+        ax.hlines(rows, 0, length_ms, colour, lw=width, zorder=0)
     ax.set(xlim=(0, length_ms), ylim=(low_mv, high_mv), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
@@ -240,7 +241,8 @@ def twelve_leads(ecg_mv, labels=None, rate_hz=1000, title=None):
                     label=None if labels is None else str(list(labels)[i]))
         ax.text(0.02, 0.97, name, transform=ax.transAxes, va="top", weight="bold", fontsize=10)
     if labels is not None:
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=len(ecg_mv), frameon=False)
+        lines = axes[0, 0].get_legend_handles_labels()
+        figure.legend(*lines, loc="outside upper right", ncols=len(ecg_mv), frameon=False)
     figure.suptitle(title, x=0.01, ha="left")
     figure.supxlabel("one large square: 200 ms wide, 0.5 mV high", fontsize=9, x=0.01, ha="left")
     return figure
@@ -254,7 +256,8 @@ def lead_matrix():
         value = LEAD_MATRIX[row, column]
         ax.text(column, row, {1: "1", -1: "−1"}.get(round(value, 6), f"{value:.2f}".replace("-", "−")), ha="center",
                 va="center", color="white" if abs(value) > 0.7 else "black", fontsize=8)
-    ax.set(xticks=range(10), xticklabels=ELECTRODES, yticks=range(12), yticklabels=LEADS, xlabel="electrode", ylabel="lead")
+    ax.set(xticks=range(10), xticklabels=ELECTRODES, xlabel="electrode", yticks=range(12), yticklabels=LEADS,
+           ylabel="lead")
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
     return figure

@@ -1,7 +1,7 @@
 """Exercises that answer in the notebook: ``check("task3.1", answer)`` says right, not yet, or not answered.
 
-``answers.py`` has what is right: fixed answers as hashes, so that reading it does not give them away, and functions that
-work out those which depend on the data. ``hash_of("task3.1", "lead")`` is the hash of a new one.
+``answers.py`` has what is right: fixed answers as hashes, so that reading it does not give them away, and functions
+that work out those which depend on the data. ``hash_of("task3.1", "lead")`` is the hash of a new one.
 """
 import hashlib
 import re
@@ -12,9 +12,9 @@ from cardiac_ml.exercises.answers import COMPUTED, FIXED, numbers
 
 
 def check(exercise, answer, **context):
-    """Say whether ``answer`` is right; ``...`` stands for 'not answered yet'. ``context``: what the right one depends on.
+    """Say whether ``answer`` is right; ``...`` stands for 'not answered yet'.
 
-    Numbers may be given as a share or in percent, texts in any case.
+    Numbers may be given as a share or in percent, texts in any case. ``context``: what the right answer depends on.
     """
     if answer is ... or (isinstance(answer, (list, tuple)) and any(one is ... for one in answer)):
         print("Not answered yet: put your answer in place of the three dots.")
