@@ -147,7 +147,8 @@ def split_by_heart(data, test=None, valid=None) -> Split:
     """
     hearts = getattr(data, "table", data)["heart"].to_numpy(dtype=str)
     known = sorted(set(hearts), key=natural)
-    test_hearts = list(_test_hearts(known) if test is None else test)
+    fixed = [heart for heart in TEST_HEARTS if heart in known] if set(known) <= set(PUBLISHED_HEARTS) else []
+    test_hearts = list(test) if test is not None else fixed or known[-_share(TEST_SHARE, known):]
     left = [heart for heart in known if heart not in test_hearts]
     valid_hearts = left[-_share(VALID_SHARE, known):] if valid is None else list(valid)
     unknown = sorted({*test_hearts, *valid_hearts} - set(known), key=natural)
@@ -156,11 +157,6 @@ def split_by_heart(data, test=None, valid=None) -> Split:
                         f"The hearts are {', '.join(known)}; test {test_hearts}, valid {valid_hearts}.")
     empty_on_purpose = [name for name, part in (("valid", valid), ("test", test)) if part is not None and not len(part)]
     return _by_group(hearts, valid_hearts, test_hearts, "hearts", empty_on_purpose)
-
-
-def _test_hearts(hearts):
-    fixed = [heart for heart in TEST_HEARTS if heart in hearts] if set(hearts) <= set(PUBLISHED_HEARTS) else []
-    return fixed or hearts[-_share(TEST_SHARE, hearts):]
 
 
 def _share(share, things) -> int:

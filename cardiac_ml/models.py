@@ -183,7 +183,12 @@ class AugmentBeats:
 
 # ---- task 3 ----
 
-class ActivationNet(nn.Module):
+class EcgNet(nn.Module):
+    """A network of 12-lead ECGs; ``fit`` and ``predict`` call ``check_input`` before it sees anything."""
+    check_input = staticmethod(check_ecg)
+
+
+class ActivationNet(EcgNet):
     """(cases, 12, 500) mV -> (cases, 2, 75) ms: activation time and the spread (mean absolute error) it expects.
 
     The time axis is halved five times; all of the 16 steps left, in order, go to the head: an activation time is a time
@@ -206,8 +211,6 @@ class ActivationNet(nn.Module):
         self.register_buffer("main_maps_ms", torch.zeros(maps, POINTS))
         self.register_buffer("spread_factor", torch.ones(()))
         self.known = KnownEcgs()
-
-    check_input = staticmethod(check_ecg)  # fit and predict call it before the network sees anything
 
     def forward(self, ecg_mv):
         output = self.answer(self.features(ecg_mv))
@@ -289,7 +292,7 @@ def calibrate_spread(model, output, activation_ms, level=0.9):
     return model
 
 
-class KnownEcgs(nn.Module):
+class KnownEcgs(EcgNet):
     """How unlike an ECG is those that a network learned from: (cases, 12, 500) mV -> (cases,); one in fifty exceeds 1.
 
     The larger of two numbers: the share of its energy that the main shapes of the training ECGs, all scaled to one
@@ -303,8 +306,6 @@ class KnownEcgs(nn.Module):
         self.register_buffer("main_shapes", torch.zeros(shapes, 8 * (len(self.EDGES_MS) - 1)))
         self.register_buffer("usual_residual", torch.ones(2))  # in the middle, and what 99 in 100 stay below
         self.register_buffer("usual_log_size", torch.tensor((0.0, 1.0)))  # middle, half width
-
-    check_input = staticmethod(check_ecg)
 
     def forward(self, ecg_mv):
         shape, log_size = self.measures(ecg_mv)
@@ -342,7 +343,7 @@ class KnownEcgs(nn.Module):
 
 # ---- task 4 ----
 
-class VoltageNet(nn.Module):
+class VoltageNet(EcgNet):
     """(cases, 12, 500) mV -> (cases, 75, 500) mV: a U-Net over time.
 
     Four neighbouring milliseconds are folded into the channels, so that the network works on 128 steps and still
@@ -360,8 +361,6 @@ class VoltageNet(nn.Module):
         self.last = Conv1d(widths[0], POINTS * fold, 3, padding=1)
         self.register_buffer("lead_scale_mv", torch.ones(8, 1))
         self.register_buffer("mean_trace_mv", torch.full((POINTS, SAMPLES), -27.0))
-
-    check_input = staticmethod(check_ecg)
 
     def forward(self, ecg_mv):
         fold = self.config["fold"]
@@ -397,7 +396,7 @@ class TimeMixer(nn.Module):
         return x + self.channels(functional.silu(self.time(self.norm(x))))
 
 
-class ActionPotentialNet(nn.Module):
+class ActionPotentialNet(EcgNet):
     """(cases, 12, 500) mV -> (cases, 75, 500) mV by physics: when does each point activate, how long, in what shape?
 
     A voltage is drawn as an action potential: a mean shape and ``shapes`` variations of it (principal components of the
@@ -418,8 +417,6 @@ class ActionPotentialNet(nn.Module):
         self.register_buffer("usual_duration_ms", torch.tensor(300.0))
         self.register_buffer("mean_map", torch.zeros(POINTS * (shapes + 1)))  # log duration ratio, weights of shapes
         self.register_buffer("main_maps", torch.zeros(maps, POINTS * (shapes + 1)))
-
-    check_input = staticmethod(check_ecg)
 
     def forward(self, ecg_mv):
         features = self.timing.features(ecg_mv)
