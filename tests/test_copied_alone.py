@@ -31,7 +31,8 @@ ALONE = {  # file -> what it must do in the empty folder
                                       lr=0.1, ema_decay=0.9)
         assert (training.predict(model, x).argmax(axis=1) == y).mean() > 0.9 and len(history) == 20
         training.save("mine.npz", model)
-        assert np.allclose(training.predict(training.load("mine.npz", torch.nn.Linear(3, 2)), x), training.predict(model, x))""",
+        again = training.load("mine.npz", torch.nn.Linear(3, 2))
+        assert np.allclose(training.predict(again, x), training.predict(model, x))""",
     "metrics": """
         truth, hearts = np.arange(450.0).reshape(6, 75), list("aabbcc")
         found = metrics.bootstrap(metrics.ACTIVATION, truth, truth + 3, hearts)

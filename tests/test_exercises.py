@@ -27,7 +27,8 @@ def test_fixed_answers(capsys, exercise, right, wrong):
 
 def test_answers_that_depend_on_the_data(capsys):
     truth, prediction = np.array([0, 1, 1, 1]), np.eye(2)[[0, 1, 0, 1]]
-    for answer, word in ((2 / 3, "Right"), ("66.7%", "Right"), (66.7, "Right"), (0.9, "Not"), (17, "Not"), ([1, 2], "Not")):
+    for answer, word in ((2 / 3, "Right"), ("66.7%", "Right"), (66.7, "Right"), (0.9, "Not"), (17, "Not"),
+                         ([1, 2], "Not")):
         assert said(capsys, "task1.1", answer, truth=truth, prediction=prediction) == word
     for answer, word in ((0.81, "Right"), (0.8, "Not"), (17, "Not"), ("0.9", "Right")):
         assert said(capsys, "task1.3", answer, before=0.8) == word

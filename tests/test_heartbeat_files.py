@@ -110,8 +110,8 @@ def test_a_bad_cell_is_named(folder, column, text, expected):
     assert f"{folder / 'mitbih_train.csv'}: {expected}" in said and not list(folder.glob("mitbih_train*.np?"))
 
 
-@pytest.mark.parametrize("content, words", [(b"0.5;0.5;1\n", "separated by semicolons"), (b"<!doctype html>", "a web page"),
-                                            (b"PK\x03\x04\0\0", "binary")])
+@pytest.mark.parametrize("content, words", [
+    (b"0.5;0.5;1\n", "separated by semicolons"), (b"<!doctype html>", "a web page"), (b"PK\x03\x04\0\0", "binary")])
 def test_other_kinds_of_files_get_their_own_words(folder, content, words):
     (folder / "mitbih_train.csv").write_bytes(content)
     assert f"the file is {words}" in message(load_mitbih, folder)

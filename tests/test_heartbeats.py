@@ -156,7 +156,8 @@ def labelled(label, patient=None) -> Heartbeats:
 def test_random_split_keeps_the_share_of_each_class():
     label = np.repeat([0, 1, 2, 3], [1000, 50, 5, 1])
     train, valid, test = split_random(labelled(label), 0.1, 0.2, seed=3)
-    assert list(np.bincount(label[test])) == [200, 10, 1] and list(np.bincount(label[valid])) == [100, 5, 1] and 1055 in train
+    assert list(np.bincount(label[test])) == [200, 10, 1] and list(np.bincount(label[valid])) == [100, 5, 1]
+    assert 1055 in train
     assert np.array_equal(np.sort(np.concatenate([train, valid, test])), np.arange(1056))
     assert np.array_equal(test, split_random(label, 0.1, 0.2, seed=3).test)
     assert not np.array_equal(test, split_random(label, 0.1, 0.2, seed=4).test)
@@ -177,7 +178,8 @@ def test_split_of_virtual_patients_is_random_and_whole():
     patient = np.arange(200) % 20
     parts = split_by_patient(labelled(np.zeros(200, int), patient), test=0.25, valid=0.1, seed=1)
     people = [set(patient[part]) for part in parts]
-    assert [len(side) for side in people] == [13, 2, 5] and sum(map(len, parts)) == 200 and len(set.union(*people)) == 20
+    assert [len(side) for side in people] == [13, 2, 5] and len(set.union(*people)) == 20
+    assert sum(map(len, parts)) == 200
     other = split_by_patient(pd.DataFrame({"patient": patient}), test=0.25, seed=2)
     assert not np.array_equal(parts.test, other.test)
 
@@ -185,7 +187,7 @@ def test_split_of_virtual_patients_is_random_and_whole():
 def test_two_files_become_three_sets_of_different_patients(capsys):
     ten, usual = np.arange(100) % 10, np.repeat(DS1 + DS2, 2)
     for one, two in ((ten, ten + 10), (usual, usual)):
-        sets = heartbeats.held_out_patients(labelled(np.zeros(len(one), int), one), labelled(np.zeros(len(two), int), two))
+        sets = heartbeats.held_out_patients(*(labelled(np.zeros(len(side), int), side) for side in (one, two)))
         people = [set(part.table["patient"]) for part in sets]
         assert all(people) and not people[0] & people[1] and not people[2] & (people[0] | people[1])
     train, valid, test = heartbeats.held_out_patients(labelled(np.zeros(50, int)), labelled(np.zeros(9, int)))
@@ -258,7 +260,8 @@ def test_two_makers_of_virtual_beats_end_with_one_whole_folder(no_real_data, tmp
     threads = [threading.Thread(target=load) for _ in range(2)]
     [thread.start() for thread in threads], [thread.join() for thread in threads]
     assert not failures and len(no_real_data.calls) == 2
-    assert [path.name.partition("_6")[0] for path in sorted((tmp_path / "cache").iterdir())] == ["heartbeats", "virtual_heartbeats"]
+    names = [path.name.partition("_6")[0] for path in sorted((tmp_path / "cache").iterdir())]
+    assert names == ["heartbeats", "virtual_heartbeats"]
 
 
 @pytest.mark.parametrize("full", [True, False])

@@ -1,4 +1,4 @@
-"""The shape of the package: which file may import which. Arrows point down only, and annexes never import each other."""
+"""The shape of the package: which file may import which. Arrows point down, and annexes never import each other."""
 import ast
 from graphlib import TopologicalSorter
 from pathlib import Path

@@ -276,7 +276,8 @@ def test_written_pairs_have_the_published_layout(tmp_path):
 
 def test_what_was_written_is_read_again_with_all_its_columns(tmp_path):
     out = write_pairs(made_batches(), tmp_path / "out")
-    dataset, direct = load(out), intracardiac.open_pack(intracardiac_files.write_pack(made_batches(), tmp_path / "p", 12, "made"))
+    pack = intracardiac_files.write_pack(made_batches(), tmp_path / "p", 12, "made")
+    dataset, direct = load(out), intracardiac.open_pack(pack)
     keys = ["heart", "kind", "pattern", "innerindex", "bcl", "gkr", "scar_mm"]
     both = [one.table[keys].sort_values(["heart", "scar_mm"]) for one in (dataset, direct)]
     pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in both))

@@ -79,7 +79,7 @@ def test_help_names_every_command(capsys):
 @pytest.mark.parametrize("arguments", [["--help"], ["score", "mine.npz"]])
 @pytest.mark.parametrize("own", [False, True])
 def test_a_python_without_the_packages_says_which_one_has_them(tmp_path, arguments, own):
-    shutil.copytree(Path(cardiac_ml.__file__).parent, tmp_path / "cardiac_ml", ignore=shutil.ignore_patterns("*.npz", "*.pt"))
+    shutil.copytree(Path(cardiac_ml.__file__).parent, tmp_path / "cardiac_ml", ignore=shutil.ignore_patterns("*.npz"))
     python = tmp_path / ".venv" / "bin" / "python"
     if own:
         python.parent.mkdir(parents=True)

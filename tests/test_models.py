@@ -10,9 +10,10 @@ from cardiac_ml import metrics
 from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError
 from cardiac_ml.leads import from_independent
-from cardiac_ml.models import (ActionPotentialNet, ActivationNet, Augment, AugmentBeats, BatchNorm1d, Conv1d, CrossEntropy, HeartbeatNet,
-                               KnownEcgs, ResidualBlock, SqueezeExcite, Template, VoltageNet, calibrate_spread, class_weights,
-                               laplace_loss, masked_l1, shifted, times_and_spreads, transfer, voltage_loss)
+from cardiac_ml.models import (ActionPotentialNet, ActivationNet, Augment, AugmentBeats, BatchNorm1d, Conv1d,
+                               CrossEntropy, HeartbeatNet, KnownEcgs, ResidualBlock, SqueezeExcite, Template,
+                               VoltageNet, calibrate_spread, class_weights, laplace_loss, masked_l1, shifted,
+                               times_and_spreads, transfer, voltage_loss)
 from cardiac_ml.training import fit, load, predict, save
 
 PLAIN = dict(device="cpu", precision="float32")
@@ -38,7 +39,8 @@ def test_channels_next_to_each_other_give_the_same_numbers(stride):
 @pytest.mark.parametrize("length", [12, 13])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_blocks_keep_or_halve_time(stride, length):
-    assert ResidualBlock(4, 6, stride, squeeze=True).eval()(torch.randn(2, 4, length)).shape == (2, 6, -(-length // stride))
+    block = ResidualBlock(4, 6, stride, squeeze=True).eval()
+    assert block(torch.randn(2, 4, length)).shape == (2, 6, -(-length // stride))
 
 
 def test_squeeze_excite_weighs_whole_channels():
@@ -98,7 +100,8 @@ def test_it_learns_what_can_be_learned_and_a_trained_body_helps():
     model, test = trained(beats(180), 3), beats(60, seed=2)
     assert metrics.accuracy(test.label, predict(model, test.beats)) > 0.9
     two, test = beats(40, 2, seed=3), beats(60, 2, seed=4)
-    right = [metrics.accuracy(test.label, predict(trained(two, 2, start, epochs=4), test.beats)) for start in (model, None)]
+    right = [metrics.accuracy(test.label, predict(trained(two, 2, start, epochs=4), test.beats))
+             for start in (model, None)]
     assert right[0] > max(0.9, right[1] - 0.05)
 
 
@@ -142,7 +145,8 @@ def hearts():
     rng = np.random.default_rng(0)
     onset, spread = rng.uniform(60, 140, (48, 1)), rng.uniform(-1, 1, (48, 1))
     time = np.arange(500)
-    eight = np.stack([(lead - 3.5 + spread) * np.exp(-((time - onset - 3 * lead) / 12) ** 2) for lead in range(8)], axis=1)
+    eight = np.stack([(lead - 3.5 + spread) * np.exp(-((time - onset - 3 * lead) / 12) ** 2)
+                      for lead in range(8)], axis=1)
     activation = onset + spread * np.linspace(-20, 20, 75)
     since = time - activation[..., None]
     ecg = from_independent(eight.astype(np.float32) + rng.normal(0, 0.01, eight.shape).astype(np.float32))
@@ -157,9 +161,9 @@ TRAIN, VALID, TEST = slice(0, 32), slice(32, 40), slice(40, 48)
 def activation_model(hearts):
     torch.manual_seed(0)
     model = ActivationNet(width=16).fit_scaling(hearts.ecg_mv[TRAIN], hearts.activation_ms[TRAIN])
-    model = fit(model, (hearts.ecg_mv[TRAIN], hearts.activation_ms[TRAIN]), (hearts.ecg_mv[VALID], hearts.activation_ms[VALID]),
-                loss=laplace_loss, score=lambda t, o: metrics.mae_ms(t, o[:, 0]), maximize=False, epochs=25, batch_size=8,
-                augment=Augment(), weight_decay=0.05, **PLAIN).model
+    train, valid = ((hearts.ecg_mv[rows], hearts.activation_ms[rows]) for rows in (TRAIN, VALID))
+    model = fit(model, train, valid, loss=laplace_loss, score=lambda t, o: metrics.mae_ms(t, o[:, 0]), maximize=False,
+                epochs=25, batch_size=8, augment=Augment(), weight_decay=0.05, **PLAIN).model
     return calibrate_spread(model, predict(model, hearts.ecg_mv[VALID]), hearts.activation_ms[VALID])
 
 
@@ -289,7 +293,8 @@ def test_what_is_unlike_the_known_ecgs(hearts):
     assert (unlike(hearts.ecg_mv[TRAIN]) <= 1).mean() > 0.9 and unlike(new).max() < 2 < unlike(10 * new).min()
     wider = lambda ecg_mv: known.widening(torch.from_numpy(np.float32(ecg_mv))).numpy()
     assert np.median(wider(hearts.ecg_mv[TRAIN])) == pytest.approx(1, rel=1e-3)
-    assert wider(new[..., ::-1].copy()).min() > np.median(wider(new)) and wider(10 * new) == pytest.approx(wider(new), rel=1e-3)
+    assert wider(new[..., ::-1].copy()).min() > np.median(wider(new))
+    assert wider(10 * new) == pytest.approx(wider(new), rel=1e-3)
     assert unlike(new[..., ::-1]).min() > 2 and unlike(from_independent(rng.normal(0, 0.5, (4, 8, 500)))).min() > 2
 
 

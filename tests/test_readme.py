@@ -43,7 +43,8 @@ def commands():
     """Every command line in a shell block or between back quotes, without its comment."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        lines = [line for block in blocks(page, "bash") for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", text)
+        lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+        lines += re.findall(r"`([^`\n]+)`", text)
         for line in lines:
             line = line.split("#")[0].strip().lstrip("!")
             if re.match(r"(python3? |\./)", line):
@@ -76,7 +77,8 @@ def test_commands_exist(line):
         assert (ROOT / (words[1] if words[0].startswith("python") else words[0])).exists()
         if words[2:3] in (["check"], ["download"]):
             return command_line._parser().parse_args(words[2:])
-        assert not words[2:] or words[2] in ("--quick", "test", "lab", "setup", "--help", "COMMAND") or words[2].isdigit(), line
+        known = ("--quick", "test", "lab", "setup", "--help", "COMMAND")
+        assert not words[2:] or words[2] in known or words[2].isdigit(), line
     else:
         assert (ROOT / words[1]).exists(), f"{line}: no such file"
 

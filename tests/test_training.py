@@ -375,8 +375,8 @@ def test_targets_of_nan_name_the_masked_loss():
 def test_a_network_whose_outputs_are_not_finite_is_never_returned():
     x, y = beats(64)
     with pytest.raises(TrainingStopped, match="smaller lr"):
-        fit(small(), (x, y), (x, y), score=lambda t, o: 1.0, epochs=2, lr=1e30, loss=lambda o, t: o.clamp(-1, 1).sum() * 0 + 1
-            + 1e-9 * o.nan_to_num().sum(), **PLAIN)
+        fit(small(), (x, y), (x, y), score=lambda t, o: 1.0, epochs=2, lr=1e30,
+            loss=lambda o, t: o.clamp(-1, 1).sum() * 0 + 1 + 1e-9 * o.nan_to_num().sum(), **PLAIN)
     with pytest.raises(TrainingStopped, match="all weights"):  # without validation: the last step broke it
         fit(Line(64, 3), (x[:2], y[:2]), epochs=1, lr=1e38, weight_decay=1e38, **PLAIN)
 
@@ -453,7 +453,8 @@ distributed.all_gather_object(norms, float(weights_of(fitted.model.head).norm())
 if distributed.get_rank() == 0:
     print(json.dumps([norms, float(fitted.history["score"].max())]))
 """)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -486,7 +487,7 @@ def test_a_saved_network_answers_the_same_and_knows_where_it_comes_from(tmp_path
     (dict(network="cardiac_ml.models.Augment"), "not a network of this kit"),
     (dict(config=dict(classes=3, flavour=1)), "whose configuration .* this version of the kit does not know"),
     (dict(config=dict(classes=4, width=8, depths=[1, 1])), r"head.1.weight is \(3, .*\) in the file and \(4, "),
-    (dict(config=dict(classes=3, width=10**6, depths=[1, 1])), "differs from this HeartbeatNet"),  # no memory is asked for
+    (dict(config=dict(classes=3, width=10**6, depths=[1, 1])), "differs from this HeartbeatNet"),  # it takes no memory
     (dict(config=dict(classes=3, width=8, depths=[10**7])), "more than the [0-9]+ weights of the file"),
     (dict(network="cardiac_ml.absent.Net"), "not a network of this kit"),
 ])

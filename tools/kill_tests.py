@@ -98,8 +98,8 @@ def caches(folder, kills, seed=0):
         beats = heartbeats.load_mitbih(Path(folder) / "beats")
         with joblib.parallel_config("sequential"):
             chests = load_xrays(virtual_chests=2, size=32)
-        return files.fingerprint(*(array for one in hearts for array in (one.ecg_mv, one.voltage_mv, one.activation_ms)),
-                                 *(one.beats for one in beats), chests.pictures, chests.sides)
+        arrays = [array for one in hearts for array in (one.ecg_mv, one.voltage_mv, one.activation_ms)]
+        return files.fingerprint(*arrays, *(one.beats for one in beats), chests.pictures, chests.sides)
     return killed(work, Path(folder), kills, seed)
 
 
@@ -114,14 +114,15 @@ def checkpoints(folder, kills, seed=0):
     def work(place):
         torch.manual_seed(0)
         place.mkdir(exist_ok=True)
-        model, history = training.fit(models.HeartbeatNet(3, width=8, depths=[1, 1]), pair, pair, epochs=6, batch_size=16,
-                                      device="cpu", precision="float32", checkpoint=place / "checkpoint.pt")
+        model, history = training.fit(
+            models.HeartbeatNet(3, width=8, depths=[1, 1]), pair, pair, epochs=6, batch_size=16, device="cpu",
+            precision="float32", checkpoint=place / "checkpoint.pt")
         return files.fingerprint(*(value.numpy() for value in model.state_dict().values()), *history["train_loss"])
     return killed(work, Path(folder), kills, seed)
 
 
 def killed(work, folder, kills, seed):
-    """Kill ``work(place)``, which writes there and returns a fingerprint, until it has to come to its end; what went wrong."""
+    """Kill ``work(place)``, which writes there and returns a fingerprint, until it comes to an end; what went wrong."""
     fork = multiprocessing.get_context("fork")  # imports, the longest part of such a small piece of work, are done once
 
     def answer(place, seconds=None):

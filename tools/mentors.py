@@ -1,8 +1,8 @@
 """The mentors' edition of a notebook: its cells, with the answers and the advice of ``mentors.md`` beside them.
 
-``mentors.md`` is made for reading: a chapter for each notebook (``#``), in it a part for each section (``##``, titled as
-in the notebook) and for each exercise (``###``, named as in its ``check``; open ones by their number). The first block
-of code of an exercise is its answer.
+``mentors.md`` is made for reading: a chapter for each notebook (``#``), in it a part for each section (``##``, titled
+as in the notebook) and for each exercise (``###``, named as in its ``check``; open ones by their number). The first
+block of code of an exercise is its answer.
 """
 import re
 from pathlib import Path
@@ -31,7 +31,8 @@ def parts(text):
             lines = chapter.setdefault(found[2], [])
         else:
             lines.append(line)
-    return {name: {title: "".join(some).strip() for title, some in chapter.items()} for name, chapter in chapters.items()}
+    return {name: {title: "".join(some).strip() for title, some in chapter.items()}
+            for name, chapter in chapters.items()}
 
 
 def exercises_of(notebook):
@@ -59,8 +60,9 @@ def annotate(notebook, name, text=None):
         for title, note in notes:
             if cell.cell_type == "code" and (code := CODE.search(note)):
                 cell.source = PLACE.sub(lambda _: code[1].rstrip(), cell.source, count=1)
-        cells += [cell] + [new_markdown_cell(f"> **For mentors: {title or 'goals'}**\n>\n" + _quoted(CODE.sub("", note)))
-                           for title, note in notes]
+        cells.append(cell)
+        for title, note in notes:
+            cells.append(new_markdown_cell(f"> **For mentors: {title or 'goals'}**\n>\n" + _quoted(CODE.sub("", note))))
     notebook.cells = cells
 
 

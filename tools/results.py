@@ -30,7 +30,7 @@ KEPT = ROOT / "runs" / "results.json"
 
 
 class Row(NamedTuple):
-    """One line of the table: the scores of the seeds, one where nothing is random, each {"new": ..., "elsewhere": ...}."""
+    """One line of the table: scores {"new": ..., "elsewhere": ...} of the seeds, one where nothing is random."""
     task: str
     model: str
     metric: str
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
 
 class Baselines(NamedTuple):
-    """What a task is measured on, and its models: name -> function that returns (scores of the seeds, seconds, parameters)."""
+    """What a task is measured on, and its models: name -> function: (scores of the seeds, seconds, parameters)."""
     metric: str
     source: str
     models: dict
@@ -78,7 +78,7 @@ def read_options(arguments):
     parser.add_argument("--test-images", type=Path, help="such a folder to test on (default: cross-validation)")
     parser.add_argument("--split", choices=("patients",), default=None,
                         help="for --task 2: whole records of raw MIT-BIH data are held out (needs --records)")
-    parser.add_argument("--records", type=Path, help="folder of raw MIT-BIH records to learn from, for --split patients")
+    parser.add_argument("--records", type=Path, help="folder of raw MIT-BIH records to learn from (--split patients)")
     parser.add_argument("--test-records", type=Path, help="folder of records to test on (default: cross-validation)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--hearts", type=int, default=None, help="virtual hearts, where those are used")
@@ -106,7 +106,8 @@ def rows_of(task, options, keep=KEPT):
     command = "python -m tools.results --task " + task + "".join(
         f" --{name} {value}" for name, value in wishes(options).items())
     for model, measure in baselines.models.items():
-        key = " | ".join([command, model, baselines.source, machine(), code_fingerprint(Path(cardiac_ml.__file__).parent)])
+        code = code_fingerprint(Path(cardiac_ml.__file__).parent)
+        key = " | ".join([command, model, baselines.source, machine(), code])
         finished = read_kept(keep)
         if key not in finished:
             print(f"task {task}, {model} ...", flush=True)
@@ -207,7 +208,8 @@ def heartbeat_baselines(task, options):
 
     def network(seed):
         rows = heartbeats.split_random(train, valid=0.1, test=0, seed=seed)
-        return train_heartbeats(train[rows.train], train[rows.valid], epochs_of(task, train.source, options.epochs), seed)
+        epochs = epochs_of(task, train.source, options.epochs)
+        return train_heartbeats(train[rows.train], train[rows.valid], epochs, seed)
 
     classical = {"logistic regression": LogisticRegression(max_iter=300, class_weight="balanced"),
                  "random forest": RandomForestClassifier(200, min_samples_leaf=2, n_jobs=-1, random_state=0)}
@@ -279,8 +281,8 @@ def train_heartbeats(train, valid, epochs, seed):
     torch.manual_seed(seed)
     loss = CrossEntropy(class_weights(train.label, power=0.25), smoothing=0.02)
     return fit(HeartbeatNet(len(train.classes)), (train.beats, train.label), (valid.beats, valid.label), loss=loss,
-               score=metrics.macro_f1, epochs=epochs, batch_size=128, lr=4e-3, weight_decay=0.05, augment=AugmentBeats(),
-               seed=seed).model
+               score=metrics.macro_f1, epochs=epochs, batch_size=128, lr=4e-3, weight_decay=0.05,
+               augment=AugmentBeats(), seed=seed).model
 
 
 def train_activation(train, valid, epochs, seed):

@@ -40,9 +40,9 @@ KINDS = dict(sites=6, ectopic=5, focal=3, normal=4, LBBB=1.5, RBBB=1.5, scar=1.5
 VALID_FILES = 2                 # the first ones choose the best epoch and are never trained on
 FIRST_FILES = 6                 # wait for so many more before training starts
 DATA = "{} virtual hearts of a wide population, {} beats, each heard in {} bodies"
-FAILS = ("Trained on simulations only. Elsewhere (another simulator, real people) errors are several times those on new "
-         "hearts. Intervals widen with how unlike an ECG is; on people nobody could check them. One beat alone, onset in "
-         "the first 20 ms, millivolts. Not a medical device.")
+FAILS = ("Trained on simulations only. Elsewhere (another simulator, real people) errors are several times those on "
+         "new hearts. Intervals widen with how unlike an ECG is; on people nobody could check them. One beat alone, "
+         "onset in the first 20 ms, millivolts. Not a medical device.")
 EPOCH_ROWS = 16000              # ECGs; an epoch is only the distance between two looks at the validation hearts
 
 
@@ -63,7 +63,8 @@ def simulate_heart(number, cases=CASES, seed=SEED):
         weights = np.concatenate([
             lead_weights(patient, solved, k, torso.move_electrodes(rng, body, width=width),
                          rng.choice(list(FIELDS), p=list(FIELDS.values()))) for body in (patient.torso, *others)])
-        heard = signals.ecg_of(weights, solved.activation_ms[k], solved.apd_ms[k], patient.layer, int(bcl[k]), float(g_kr[k]))
+        heard = signals.ecg_of(weights, solved.activation_ms[k], solved.apd_ms[k], patient.layer, int(bcl[k]),
+                               float(g_kr[k]))
         ecg.append(independent(to_leads(heard.reshape(BODIES, 10, -1))))
     return np.stack(ecg), np.stack([voltages_mv(patient, solved, k) for k in range(cases)])
 
@@ -121,7 +122,7 @@ def numbered(folder, first, count):
 
 
 class Pool:
-    """All beats simulated so far. Called as ``fit`` calls an augmentation, it gives fresh ones for those of the minibatch."""
+    """All beats simulated so far. Called as ``fit`` calls an augmentation, it gives fresh ones for a minibatch."""
 
     def __init__(self, folder, task):
         self.folder, self.task, self.seen, self.ecg, self.target, self.calls = folder, task, set(), [], [], 0
@@ -213,19 +214,22 @@ def train(task, folder, out, epochs, start=None):
     net, history = training.fit(net, (ecg[rows], target[rows]), valid, maximize=False, epochs=epochs, augment=pool,
                                 checkpoint=folder / f"{task}.ckpt", seed=SEED, **settings)
     if task == "task_3":
-        net.known.fit(from_independent(torch.stack([ecg[k % BODIES] for k, ecg in enumerate(pool.ecg)]).float()).numpy())
+        heard = torch.stack([ecg[k % BODIES] for k, ecg in enumerate(pool.ecg)])
+        net.known.fit(from_independent(heard.float()).numpy())
         models.calibrate_spread(net, training.predict(net, valid[0]), valid[1])
     net = net.half().float()  # as it will be read
-    training.save(out, copy.deepcopy(net).half(), data=DATA.format(len(pool.seen) * HEARTS_A_FILE, len(pool.ecg), BODIES),
+    data = DATA.format(len(pool.seen) * HEARTS_A_FILE, len(pool.ecg), BODIES)
+    training.save(out, copy.deepcopy(net).half(), data=data,
                   scores=scores(task, net, (ecg, target)), fails=FAILS, epochs=epochs,
                   minutes=before + round(history.seconds.sum() / 60), validation=history.score.round(3).tolist())
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {time.time() - started:.0f} s")
 
 
 def scores(task, net, seen):
-    """Name -> number: on training hearts, on the kit's default hearts (new to it) and on those of the other simulator."""
+    """Name -> number: on training hearts, on the kit's default hearts (new to it) and on the other simulator's."""
     found, sets = {}, dict(new=intracardiac.simulate(), elsewhere=intracardiac.elsewhere())
-    pairs = {name: (data.ecg_mv, data.activation_ms if task == "task_3" else data.voltage_mv) for name, data in sets.items()}
+    pairs = {name: (data.ecg_mv, data.activation_ms if task == "task_3" else data.voltage_mv)
+             for name, data in sets.items()}
     for name, (ecg_mv, target) in {"seen": seen, **pairs}.items():
         output = training.predict(net, ecg_mv)
         if task == "task_3":
@@ -240,8 +244,7 @@ def scores(task, net, seen):
 
 
 def tuned(net, epochs=40):
-    """Error (ms) on six hearts of the other simulator after training on few others of it: from the long-trained network,
-    and afresh."""
+    """Error (ms) on six hearts of the other simulator after training on few others of it: from ``net``, and afresh."""
     world = intracardiac.elsewhere(hearts=16)
     names = list(dict.fromkeys(world.hearts))
     rest, table = world[np.isin(world.hearts, names[10:])], {}
@@ -251,7 +254,8 @@ def tuned(net, epochs=40):
         table[count] = {name: map_error(rest.activation_ms, training.predict(training.fit(
             start, (few.ecg_mv, few.activation_ms), loss=models.laplace_loss, epochs=rounds, batch_size=32, lr=lr,
             weight_decay=0.05, ema_decay=0.99, augment=models.Augment(), seed=SEED).model, rest.ecg_mv))
-            for name, start, lr, rounds in (("tuned", copy.deepcopy(net), 1e-3, epochs), ("afresh", fresh, 3e-3, 2 * epochs))}
+            for name, start, lr, rounds in (("tuned", copy.deepcopy(net), 1e-3, epochs),
+                                            ("afresh", fresh, 3e-3, 2 * epochs))}
     return pd.DataFrame(table).T.rename_axis("hearts")
 
 

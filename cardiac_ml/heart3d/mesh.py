@@ -209,7 +209,7 @@ def rbf_weights(points_mm: np.ndarray) -> np.ndarray:
 
 
 def interpolation_matrix(points_mm: np.ndarray, nodes_mm: np.ndarray) -> np.ndarray:
-    """Matrix (nodes, points) float32 of linear radial basis functions: ``values @ matrix.T`` carries values to nodes."""
+    """Matrix (nodes, points) float32 of linear radial basis functions: ``values @ matrix.T`` brings values to nodes."""
     points_mm = np.asarray(points_mm, dtype=float)
     if points_mm.ndim != 2 or points_mm.shape[1] != 3 or not np.isfinite(points_mm).all():
         raise DataError(f"Interpolation needs finite points of shape (p, 3) in mm, found {points_mm.shape}.")

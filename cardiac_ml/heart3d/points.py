@@ -52,7 +52,7 @@ def check_points(points: pd.DataFrame, where: str | Path = "The table of recordi
     if names != list(POINT_NAMES):
         row = next(i for i, (found, expected) in enumerate(zip(names, POINT_NAMES)) if found != expected)
         raise DataError(f"{where}: row {row} is {names[row]}, expected {POINT_NAMES[row]}. The order matters, it is "
-                        "that of the 75 columns of a recording: sort the rows as cardiac_ml.virtual.points.POINT_NAMES.")
+                        "that of the 75 columns of a recording: sort rows as cardiac_ml.virtual.points.POINT_NAMES.")
     places = points[["x", "y", "z"]].to_numpy(dtype=float)
     if not np.isfinite(places).all():
         bad = points.name[~np.isfinite(places).all(axis=1)].tolist()

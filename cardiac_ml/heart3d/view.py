@@ -111,9 +111,11 @@ def page_data(surface, points, values: dict, starts: dict, view) -> dict:
     if recording:
         ramps["voltage"] = ramp(heart_pictures.VOLTAGE, heart_pictures.VOLTAGE_MV, "mV", ("resting", "excited"))
     end = min(one.shape[1] for one in values.values()) - 1 if recording else int(np.ceil(norm.vmax)) + 10
+    weights = [packed_weights(surface.points_mm[list(pattern)]) for pattern in patterns]
     return dict(
-        **packed_surface(nodes_mm, triangles), names=points.name.tolist(), points_mm=surface.points_mm.round(6).tolist(),
-        patterns=[dict(known=pattern, weights=packed_weights(surface.points_mm[list(pattern)])) for pattern in patterns],
+        **packed_surface(nodes_mm, triangles), names=points.name.tolist(),
+        points_mm=surface.points_mm.round(6).tolist(),
+        patterns=[dict(known=pattern, weights=weight) for pattern, weight in zip(patterns, weights)],
         whole_pattern=patterns.index(whole) if recording else 0, ramps=ramps, line_ms=10, end_ms=end, grain_mv=GRAIN_MV,
         first_ms=float(np.nanmedian(list(starts.values())).round()) if recording else end,
         view=heart_pictures.direction(view),

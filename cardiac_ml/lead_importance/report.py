@@ -19,8 +19,9 @@ place (<i>inside</i>, {own:,} records) and about <b>{outside}</b> (<i>outside</i
 256 sets of the eight independent leads (III, aVR, aVL and aVF follow from I and II).</p>
 <p>The <b>AUROC</b> is the chance that a record with the diagnosis gets a higher score than one without it: 0.5 is
 guessing, 1 is perfect. The <b>value of a lead</b> is what it adds to the AUROC, averaged over all orders in which the
-leads could arrive; the eight values add up to the AUROC of all leads minus 0.5. A small value does not mean that a lead
-is uninformative: another lead may say the same. Intervals (90 %) are over patients; another training would differ too.</p>
+leads could arrive; the eight values add up to the AUROC of all leads minus 0.5. A small value does not mean that a
+lead is uninformative: another lead may say the same. Intervals (90 %) are over patients; another training would differ
+too.</p>
 <p class="note">Teaching software, not a medical device.</p>"""
 
 

@@ -65,7 +65,7 @@ def around(signal, at, before=BEFORE_MS, after=AFTER_MS):
 
 
 def in_step(fast, at):
-    """The moments, each moved so that its beat lies over the most typical one, and whether it is of the largest group."""
+    """The moments, each moved so that its beat lies over the most typical one, and whether it is of the main group."""
     if not len(at):
         return at, np.zeros(0, bool)
     before, after = -CORE_MS[0], CORE_MS[1]

@@ -1,4 +1,4 @@
-"""``python -m cardiac_ml predict ecg``: one's own twelve-lead ECG, and the activation map that the networks see in it."""
+"""``python -m cardiac_ml predict ecg``: one's own twelve-lead ECG, and the activation map that networks see in it."""
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def add_commands(subparsers) -> None:
     parser.add_argument("--rate", type=float, metavar="HZ", help="samples a second, where the file does not say")
     parser.add_argument("--unit", help="mV (default), uV or V, where the file does not say")
     parser.add_argument("--leads", nargs="+", metavar="NAME", help="names of the channels, in the order of the file")
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder for picture, page and table (default: here)")
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder of picture, page and table (default: .)")
     parser.add_argument("--networks", type=Path, metavar="FOLDER", help="task_3.npz and task_4.npz of your own "
                         "(default: those of the kit)")
     parser.set_defaults(run=predict_ecg)
@@ -41,8 +41,8 @@ def predict_ecg(options) -> int:
     answer = ecg.ask(beat.ecg_mv, options.networks or ecg.TRAINED)
     first, last = answer.time_ms.argmin(), answer.time_ms.argmax()
     print(f"{options.source.name}: {beat.used.sum()} beats alike, {beat.rate_per_min:.0f} a minute. First to activate: "
-          f"{ecg.POINT_NAMES[first]}; last: {ecg.POINT_NAMES[last]}, {answer.time_ms[last] - answer.time_ms[first]:.0f} ms "
-          "later.")
+          f"{ecg.POINT_NAMES[first]}; last: {ecg.POINT_NAMES[last]}, "
+          f"{answer.time_ms[last] - answer.time_ms[first]:.0f} ms later.")
     for remark in filter(None, [*ecg.doubts(beat, answer), *recording.remarks, answer.limits]):
         print(f"* {remark}")
     name, body = options.out / f"{options.source.stem}_heart", reference_heart()

@@ -47,11 +47,11 @@ def doubts(beat: Beat, answer: Answer) -> list[str]:
     one, six = beat.ecg_mv[LEADS.index("I")], beat.ecg_mv[LEADS.index("V6")]
     said = []
     if one @ six < SWAPPED * np.linalg.norm(one) * np.linalg.norm(six):
-        said.append("Lead I is V6 upside down: the electrodes of the two arms are probably swapped (or the heart lies on "
-                    "the right). Swap RA and LA and record again; the map below is of the ECG as it is.")
+        said.append("Lead I is V6 upside down: the electrodes of the two arms are probably swapped (or the heart lies "
+                    "on the right). Swap RA and LA and record again; the map below is of the ECG as it is.")
     if answer.unlike > LARGE_UNLIKENESS:
-        said.append(f"This ECG is unlike those that the network learned from ({answer.unlike:.1f} on a scale on which 49 in "
-                    "50 of these stay below 1): take the map for a guess.")
+        said.append(f"This ECG is unlike those that the network learned from ({answer.unlike:.1f} on a scale on which "
+                    "49 in 50 of these stay below 1): take the map for a guess.")
     if not RATES[0] <= beat.rate_per_min <= RATES[1]:
         said.append(f"{beat.rate_per_min:.0f} beats a minute: is the rate of the samples right (--rate)?")
     if (odd := int((~beat.used).sum())):
@@ -99,8 +99,8 @@ def draw_recording(ax, signal_mv, beat, apart_mv=1.5):
     ax.plot(time_s, (centred - apart_mv * np.arange(12)[:, None]).T, color=plots.INK[0], lw=0.6)
     for onset in beat.onset_ms[beat.used]:
         ax.axvspan(onset / 1000, (onset + beat.ecg_mv.shape[1]) / 1000, color=plots.INK[2], alpha=0.15, lw=0)
-    ax.set(xlim=(0, time_s[-1]), ylim=(-12 * apart_mv, 1.5 * apart_mv), yticks=-apart_mv * np.arange(12), yticklabels=LEADS,
-           xlabel="s")
+    ax.set(xlim=(0, time_s[-1]), ylim=(-12 * apart_mv, 1.5 * apart_mv), xlabel="s",
+           yticks=-apart_mv * np.arange(12), yticklabels=LEADS)
     ax.set_title(f"{beat.used.sum()} of {len(beat.used)} beats, shaded, look alike; {beat.rate_per_min:.0f} a minute",
                  fontsize=10, loc="left")
     ax.spines[:].set_visible(False)

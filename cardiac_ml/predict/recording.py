@@ -1,4 +1,4 @@
-"""A twelve-lead ECG from a file of one's own: WFDB, CSV, .npy, .mat, DICOM or EDF, in millivolts and in the kit's order.
+"""A twelve-lead ECG from a file of one's own: WFDB, CSV, .npy, .mat, DICOM or EDF, in millivolts, in the kit's order.
 
     recording = read_recording("ecg.csv", rate_hz=500, unit="uV")
     recording.signal_mv, recording.remarks     # (12, samples) at 1 kHz; what had to be assumed
@@ -48,8 +48,8 @@ def read_recording(path, rate_hz=None, unit=None, names=None) -> Recording:
     elif kind in READERS:
         raw = READERS[kind](path)
     else:
-        raise DataError(f"{path} is of a kind that is not read here. Known are WFDB records (.hea and .dat or .mat) and "
-                        f"{' '.join(READERS)}. For SCP-ECG or XML let the device's software export CSV or DICOM.")
+        raise DataError(f"{path} is of a kind that is not read here. Known are WFDB records (.hea and .dat or .mat) "
+                        f"and {' '.join(READERS)}. For SCP-ECG or XML let the device's software export CSV or DICOM.")
     return in_millivolts(raw, path, rate_hz, unit, names)
 
 
@@ -61,14 +61,15 @@ def in_millivolts(raw: Raw, path, rate_hz=None, unit=None, names=None) -> Record
         names = ASSUMED[len(signal)]
         remarks.append(f"The file names no leads: taken as {' '.join(names)}, in this order (--leads says otherwise).")
     if names is None or len(names) != len(signal):
-        raise DataError(f"{path} has {len(signal)} channels{f' and {len(names)} names' if names else ''}. Twelve leads, "
-                        "or the eight of which the others follow, are needed; name them: --leads I II V1 V2 ...")
+        raise DataError(f"{path} has {len(signal)} channels{f' and {len(names)} names' if names else ''}. Twelve "
+                        "leads, or the eight of which the others follow, are needed; name them: --leads I II V1 V2 ...")
     rate_hz = rate_hz or raw.rate_hz
     if rate_hz is None:
         raise DataError(f"{path} does not say how many samples a second has. Add --rate 500, if 10 s are 5000 samples "
                         f"(it has {signal.shape[1]}).")
     if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
-        raise DataError(f"{path}: a rate of {rate_hz:g} Hz; an ECG has {RATES_HZ[0]} to {RATES_HZ[1]}. Say it: --rate HZ.")
+        raise DataError(f"{path}: a rate of {rate_hz:g} Hz; an ECG has {RATES_HZ[0]} to {RATES_HZ[1]}. Say it: "
+                        "--rate HZ.")
     units = [unit] * len(names) if unit else raw.units or ["mV"] * len(names)
     if unknown := [one for one in units if one.lower() not in PER_MV]:
         raise DataError(f"{path} has the unit {unknown[0]!r}; ECGs are in mV, uV or V. Say it: --unit uV.")

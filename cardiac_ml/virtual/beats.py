@@ -40,7 +40,8 @@ STAGES = {                   # of an infarct: share of the height of action pote
     "old": ((0.0, 0.0), (0, 60))}
 
 
-def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, workers=None, progress=True, patients=None):
+def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, workers=None, progress=True,
+                        patients=None):
     """The four files: name -> (rows (n, 188) float32, table with one line a row).
 
     ``mitbih_train`` and ``mitbih_test`` come from different hearts; for a split that mixes them, as Kaggle's does, join
@@ -51,8 +52,8 @@ def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, wor
     held_out = max(int(round(TEST_SHARE * hearts)), 1)
     patients = PTB_PATIENTS * hearts if patients is None else patients
     if min(hearts, patients) < 2 or min(train, test, ptb) < 20:
-        raise DataError(f"{hearts} hearts and {patients} patients for {train} + {test} + {ptb} rows: two of each and 20 "
-                        "rows are the least.")
+        raise DataError(f"{hearts} hearts and {patients} patients for {train} + {test} + {ptb} rows: two of each and "
+                        "20 rows are the least.")
     rng = np.random.default_rng([seed, 1])
     sides = {"mitbih_train": range(hearts - held_out), "mitbih_test": range(hearts - held_out, hearts)}
     counts = np.concatenate([plan_counts(rows, len(side), rng) for rows, side in zip((train, test), sides.values())])

@@ -125,7 +125,8 @@ def test_bad_records_are_left_out_and_said(tmp_path):
     reasons = hospital.left_out.set_index("record").reason
     assert hospital.table.record.tolist() == ["good"] and hospital.unmapped == {"1": 1}
     for name, words in dict(flat="V3 is flat", clipped="is clipped", short="lasts 2.0 s", slow="0.001 Hz",
-                            lost="beside it", long="10000000000 samples", cut="could not be read", bare="names no leads").items():
+                            lost="beside it", long="10000000000 samples", cut="could not be read",
+                            bare="names no leads").items():
         assert words in reasons[name]
     (tmp_path / "good.hea").unlink()
     assert "None of the 8 records" in message(records.prepare, tmp_path, workers=1, progress=False)

@@ -91,10 +91,11 @@ def test_every_kind_of_file_gives_the_same(strip, tmp_path):
     np.save(tmp_path / "eight.npy", leads.independent(slow).T)
     savemat(tmp_path / "raw.mat", dict(val=1000 * slow, other=np.ones(3)))
     expected = read_recording(tmp_path / "rows.npy", 500).signal_mv
-    for name, options in {"plain.csv": dict(rate_hz=500), "named.csv": {}, "seconds.txt": {}, "eight.npy": dict(rate_hz=500),
-                          "raw.mat": dict(rate_hz=500, unit="uV")}.items():
+    for name, options in {"plain.csv": dict(rate_hz=500), "named.csv": {}, "seconds.txt": {},
+                          "eight.npy": dict(rate_hz=500), "raw.mat": dict(rate_hz=500, unit="uV")}.items():
         recording = read_recording(tmp_path / name, **options)
-        assert recording.signal_mv.shape == (12, 10000) and bool(recording.remarks) == (name not in ("named.csv", "seconds.txt"))
+        assert recording.signal_mv.shape == (12, 10000)
+        assert bool(recording.remarks) == (name not in ("named.csv", "seconds.txt"))
         assert np.abs(recording.signal_mv - expected).max() < 0.01, name
     assert [plain(name) for name in ("ECG V1", "Lead I (Einthoven)", "avr", "III_mV", "V10", "Time")] == [
         "V1", "I", "avr", "III", "V10", "Time"]
@@ -109,14 +110,17 @@ def test_wfdb_dicom_and_edf(strip, tmp_path):
     write_edf(tmp_path / "b.edf", strip)
     assert np.abs(read_recording(tmp_path / "b.edf").signal_mv - strip).max() < 0.01
     dicom = pydicom.data.get_testdata_file("waveform_ecg.dcm")
-    assert read_recording(dicom).signal_mv.shape == (12, 10000) and usual_beat(read_recording(dicom).signal_mv).used.sum() > 5
+    signal_mv = read_recording(dicom).signal_mv
+    assert signal_mv.shape == (12, 10000) and usual_beat(signal_mv).used.sum() > 5
 
 
 def write_edf(path, signal):
     """Ten blocks of a second, 1000 samples each, whole microvolts."""
     fields = [(16, [f"ECG {name}" for name in LEADS]), (80, [""] * 12), (8, ["uV"] * 12), (8, [-32768] * 12),
-              (8, [32767] * 12), (8, [-32768] * 12), (8, [32767] * 12), (80, [""] * 12), (8, [1000] * 12), (32, [""] * 12)]
-    head = [(8, 0), (80, ""), (80, ""), (8, "01.01.26"), (8, "00.00.00"), (8, 256 * 13), (44, ""), (8, 10), (8, 1), (4, 12)]
+              (8, [32767] * 12), (8, [-32768] * 12), (8, [32767] * 12), (80, [""] * 12), (8, [1000] * 12),
+              (32, [""] * 12)]
+    head = [(8, 0), (80, ""), (80, ""), (8, "01.01.26"), (8, "00.00.00"), (8, 256 * 13), (44, ""), (8, 10), (8, 1),
+            (4, 12)]
     text = "".join(str(value).ljust(width) for width, value in head)
     text += "".join(str(value).ljust(width) for width, values in fields for value in values)
     blocks = np.round(1000 * signal).astype("<i2").reshape(12, 10, 1000).swapaxes(0, 1)
@@ -135,7 +139,8 @@ def write_edf(path, signal):
     (lambda s: np.where(np.arange(12)[:, None] == 8, 0, s), dict(rate_hz=1000), "lead V3 is flat"),
     (lambda s: np.where(np.arange(10000) == 5, np.nan, s), dict(rate_hz=1000), "missing samples"),
     (lambda s: s[0], dict(rate_hz=1000), "shape"),
-    (lambda s: leads.from_independent(np.random.default_rng(0).normal(0, 0.5, (8, 10000))), dict(rate_hz=1000), "Is this noise"),
+    (lambda s: leads.from_independent(np.random.default_rng(0).normal(0, 0.5, (8, 10000))), dict(rate_hz=1000),
+     "Is this noise"),
     (lambda s: s[:, :1200], dict(rate_hz=1000), "3 are needed")])
 def test_what_has_no_answer_is_refused_with_the_reason(change, options, words, strip, tmp_path):
     np.save(tmp_path / "a.npy", change(strip))
@@ -157,7 +162,8 @@ def test_the_command_writes_picture_table_and_page(strip, networks, tmp_path, ca
     command = ["predict", "ecg", str(tmp_path / "own.csv"), "--rate", "1000", "--out", str(tmp_path / "out")]
     assert main([*command, "--networks", str(networks)]) == 0
     said = capsys.readouterr().out
-    assert "9 beats alike, 70 a minute" in said and "Untrained." in said and "swapped" not in said and "unlike" not in said
+    assert "9 beats alike, 70 a minute" in said and "Untrained." in said
+    assert "swapped" not in said and "unlike" not in said
     table = pd.read_csv(tmp_path / "out" / "own_heart.csv")
     assert list(table) == ["point", "activation_ms", "low_ms", "high_ms", "apd90_ms"] and len(table) == 75
     assert (table.low_ms < table.activation_ms).all() and (table.activation_ms < table.high_ms).all()

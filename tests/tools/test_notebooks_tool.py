@@ -159,7 +159,7 @@ def too_large(notebook):
     (too_large, "1.00 MB, the limit is 1"),
     (lambda n: n.cells[2].metadata.update(tags=[]), "no cell is tagged 'score'"),
     (lambda n: n.cells[1].update(source="%run ../x.py"), "reaches outside"),
-    (lambda n: n.cells[1].update(source="x = 1\ny = '" + 96 * "a" + "'"), r"cell \[2\] \(x = 1\) has a line of 102 char"),
+    (lambda n: n.cells[1].update(source="x = 1\ny = '" + 96 * "a" + "'"), r"cell \[2\] \(x = 1\) has a line of 102 c"),
 ])
 def test_check_says_what_is_wrong(good, damage, words):
     path, notebook = good
@@ -266,7 +266,8 @@ def test_a_failing_notebook_names_its_cell_and_the_others_go_on(kit, capsys):
     told = capsys.readouterr().out
     assert re.search(r"task_1_made_up +FAILED after \d+ s: cell \[2\] \(1 / 0\): ZeroDivisionError", told)
     assert re.search(r"task_3_made_up +FAILED after \d+ s: cell \[2\] \(os._exit\(3\)\): Python died", told)
-    row = r"task_2_made_up +virtual hearts, made here +\d+ +out.task_2_made_up.html +accuracy 0.98 . 0.01 2 short 1.5 0$"
+    row = (r"task_2_made_up +virtual hearts, made here +\d+ +out.task_2_made_up.html +"
+           r"accuracy 0.98 . 0.01 2 short 1.5 0$")
     assert re.search(row, told, re.MULTILINE), told
     assert "scores mean nothing" in told
     assert {path.name for path in (kit / "out").iterdir()} == {
@@ -277,7 +278,8 @@ def test_a_failing_notebook_names_its_cell_and_the_others_go_on(kit, capsys):
 
 
 def test_the_page_asks_nobody_for_anything(kit):
-    path = add(kit, "lesson", "# %% [markdown]\n# $x^2$ of `$HOME`, $$\\frac{1}{2}$$ and $\\nonsense{$ for 5 $ or 6 $.\n")
+    prose = "$x^2$ of `$HOME`, $$\\frac{1}{2}$$ and $\\nonsense{$ for 5 $ or 6 $."
+    path = add(kit, "lesson", f"# %% [markdown]\n# {prose}\n")
     page = notebooks.write_page(notebooks.read_source(path), kit / "page.html").read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|import\(|@import|url\(["']?http""", page)
     assert page.count('src="data:image/svg+xml') == 2 and 'alt="x^2"' in page  # formulas without a network

@@ -82,7 +82,8 @@ def test_average_heart_reads_as_normal_and_its_left_block_as_block():
 
 
 def test_a_number_outside_its_range_is_called_so():
-    assert virtual_report.check("a", 3.0, 0, 3)["as_expected"] and not virtual_report.check("a", 3.1, 0, 3)["as_expected"]
+    assert virtual_report.check("a", 3.0, 0, 3)["as_expected"]
+    assert not virtual_report.check("a", 3.1, 0, 3)["as_expected"]
     assert not virtual_report.check("a", np.nan, 0, 3)["as_expected"]
     assert virtual_report.share_between([1, 2, 3, 4], 2, 3) == 0.5
 

@@ -158,7 +158,8 @@ def test_infarcts_show_in_some_lead_what_a_cardiologist_looks_for(patient):
     largest = np.abs(healthy[:, wave]).argmax(axis=1)[:, None]
     upright = np.sign(np.take_along_axis(healthy[:, wave], largest, 1))
     for mv, beat in zip(others, solved.excitations[1:], strict=True):
-        shows = {"acute infarct": np.abs(mv[:, st]).mean(axis=1).max(), "evolved infarct": -(mv[:, wave] * upright).min(),
+        shows = {"acute infarct": np.abs(mv[:, st]).mean(axis=1).max(),
+                 "evolved infarct": -(mv[:, wave] * upright).min(),
                  "old infarct": np.abs(mv[:, :100] - healthy[:, :100]).max()}
         assert shows[beat.kind] > 0.1, beat.kind
 

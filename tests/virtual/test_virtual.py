@@ -157,7 +157,7 @@ def test_two_sites_give_the_earlier_of_both(block):
     one, other = (np.linalg.norm(nodes - site, axis=1).argmin() for site in ([-9, 0, 4], [9, 5, 12]))
     start[one, [0, 2]], start[other, [1, 2]] = 0, 3
     times = conduction.first_arrivals(paths, start, np.ones_like(start))
-    gain = times[:, :2].min(axis=1) - times[:, 2]      # on the ridge where the fronts meet the straight line cuts a corner
+    gain = times[:, :2].min(axis=1) - times[:, 2]  # on the ridge where fronts meet the straight line cuts a corner
     assert gain.min() > -0.05 and gain.mean() < 0.02 and (gain > 0.05).mean() < 0.02
 
 

@@ -67,7 +67,8 @@ def test_virtual_chests_repeat_and_differ(chests):
     assert "virtual" in chests.source and np.array_equal(again.pictures, chests.pictures)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:9000], lambda b: b[:9000] + bytes([b[9000] ^ 1]) + b[9001:]])
+@pytest.mark.parametrize("damage", [
+    lambda b: b"", lambda b: b[:9000], lambda b: b[:9000] + bytes([b[9000] ^ 1]) + b[9001:]])
 def test_damaged_virtual_chests_are_made_again(tmp_path, monkeypatch, capsys, damage):
     monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path))
     first = images.load_xrays(size=48, virtual_chests=2)

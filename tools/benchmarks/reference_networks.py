@@ -2,10 +2,10 @@
 
     python -m tools.benchmarks.reference_networks --task 3 --seconds 80
 
-The reference is a one-dimensional SqueezeNet 1.1 (Iandola et al. 2016, as used by Landajuela et al. 2022), written here from
-its description: each lead divided by its own range, mean squared error, Adam with a rate of 1e-3, batches of 32, random
-shifts as augmentation. For task 4 its first convolution and its pools keep all 500 samples (stride 1). Both sides get
-the same hearts, the same threads and the same time; the error is that of the last state on hearts neither has seen.
+The reference is a one-dimensional SqueezeNet 1.1 (Iandola et al. 2016, as used by Landajuela et al. 2022), written here
+from its description: each lead divided by its own range, mean squared error, Adam with a rate of 1e-3, batches of 32,
+random shifts as augmentation. For task 4 its first convolution and its pools keep all 500 samples (stride 1). Both
+sides get the same hearts, threads and time; the error is that of the last state on hearts neither has seen.
 """
 import argparse
 import time

@@ -43,7 +43,8 @@ def main():
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--out", type=Path, default=ROOT / "BENCHMARKS.md")
     options = parser.parse_args()
-    lines = [f"# Benchmarks\n\nMade by `python -m tools.benchmarks.run_all{' --long' * options.long}` on {machine()}.\n",
+    call = f"python -m tools.benchmarks.run_all{' --long' * options.long}"
+    lines = [f"# Benchmarks\n\nMade by `{call}` on {machine()}.\n",
              "| benchmark | measured | command |", "| --- | --- | --- |"]
     for title, command in (SHORT | (LONG if options.long else {})).items():
         print(f"{title} ...", flush=True)
