@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cardiac_ml.formats import heartbeat_files
+from cardiac_ml import files
 from cardiac_ml.files import DataError
+from cardiac_ml.formats import heartbeat_files
 
 PTB = {"ptbdb_normal": (0,), "ptbdb_abnormal": (1,)}
 MITBIH = {"mitbih_train": (0, 1, 2, 3, 4), "mitbih_test": (0, 1, 2, 3, 4)}
@@ -79,11 +80,12 @@ def message(call, *arguments, **named) -> str:
 
 
 def unwritable(monkeypatch, *places: Path) -> None:
-    """Let every heartbeat file written below these places fail as on a full disk."""
-    write = heartbeat_files.atomic_write
+    """Let every file written below these places fail as on a full disk."""
+    write = files.atomic_write
 
     def atomic_write(path, *mode):
         if any(place in path.parents for place in places):
             raise OSError(28, f"No space left on device: {path}")
         return write(path, *mode)
-    monkeypatch.setattr(heartbeat_files, "atomic_write", atomic_write)
+    for module in (files, heartbeat_files):
+        monkeypatch.setattr(module, "atomic_write", atomic_write)
