@@ -45,57 +45,18 @@ def main(arguments=None):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m cardiac_ml", description="Helpers of the cardiac ML kit.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_simulate(commands.add_parser("simulate", help="make virtual hearts and what can be measured on them"))
+    simulate = commands.add_parser("simulate", help="make virtual hearts and what can be measured on them")
     pack = commands.add_parser("pack", help="pack the intracardiac files once, so that later loads are instant")
     pack.add_argument("folder", type=Path, nargs="?", default=None, help="default: intracardiac_dataset/")
     pack.set_defaults(run=_pack)
-    for name in ("check.command", "new_patients.records", "challenge.command", "lead_importance.command"):
-        import_module(f"cardiac_ml.{name}").add_commands(commands)
     predict = commands.add_parser("predict", help="ask a trained network about files of one's own")
-    what = predict.add_subparsers(required=True, metavar="WHAT")
-    for name in ("predict.command", "xray.command"):
-        import_module(f"cardiac_ml.{name}").add_commands(what)
+    for where, rooms in (
+            (commands, ("check.command", "new_patients.records", "challenge.command", "lead_importance.command")),
+            (simulate.add_subparsers(required=True, metavar="WHAT"), ("virtual.command", "heart3d.command")),
+            (predict.add_subparsers(required=True, metavar="WHAT"), ("predict.command", "xray.command"))):
+        for room in rooms:
+            import_module(f"cardiac_ml.{room}").add_commands(where)
     return parser
-
-
-# ---- data ----
-
-def _add_simulate(parser):
-    what = parser.add_subparsers(required=True, metavar="WHAT")
-    for run, name, hearts, text in ((_simulate_intracardiac, "intracardiac", 30, "ECGs and voltages for tasks 3 and 4"),
-                                    (_simulate_heartbeats, "heartbeats", 64, "the four CSV files of tasks 1 and 2")):
-        command = what.add_parser(name, help=text)
-        command.set_defaults(run=run)
-        command.add_argument("--hearts", type=int, default=hearts)
-        command.add_argument("--seed", type=int, default=0)
-        command.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
-        command.add_argument("--out", type=Path, default=None,
-                             help="a new folder, in the layout of the real files (default: the kit's own cache)")
-        if name == "intracardiac":
-            command.add_argument("--cases", type=int, default=60, help="per heart")
-            command.add_argument("--lead-field", choices=("sphere", "infinite"), default="sphere", help="torso: an "
-                                 "insulated sphere (clinical-looking leads) or none (as in the published set)")
-            command.add_argument("--as-published", action="store_true", help="with the quirks of the published files; "
-                                 "columns in another order in each heart")
-    import_module("cardiac_ml.heart3d.command").add_commands(what)
-
-
-def _simulate_intracardiac(options):
-    from cardiac_ml import intracardiac
-    from cardiac_ml.virtual import dataset, writing
-    how = dict(seed=options.seed, lead_field=options.lead_field, workers=options.workers)
-    how |= dict(as_published=True) if options.as_published else {}
-    if options.out is None:
-        print(intracardiac.simulate(options.hearts, options.cases, **how))
-    else:
-        batches = dataset.simulate_intracardiac(options.hearts, options.cases, **how)
-        print(f"Written to {writing.write_pairs(batches, options.out)}")
-
-
-def _simulate_heartbeats(options):
-    from cardiac_ml import heartbeats
-    folder = heartbeats.simulate(options.hearts, options.seed, options.out, options.workers)
-    print(heartbeats.load_ptb(folder), *heartbeats.load_mitbih(folder), f"Written to {folder}", sep="\n")
 
 
 def _pack(options):

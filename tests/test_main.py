@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 import cardiac_ml
-from cardiac_ml.heart3d import mesh as heart
+from cardiac_ml import intracardiac
 from cardiac_ml.__main__ import main
+from cardiac_ml.heart3d import mesh as heart
+from cardiac_ml.virtual import dataset
+from tiny_intracardiac import made_batches
 
 
 @pytest.mark.parametrize("call, words", [
@@ -36,6 +39,14 @@ def test_intracardiac_files_in_the_real_layout(tmp_path, capsys):
     assert main(["simulate", "intracardiac", "--hearts", "1", "--cases", "2", "--out", str(out)]) == 1
     assert "never overwritten" in capsys.readouterr().err
     assert main(["pack", str(out)]) == 0 and "2 heartbeats" in capsys.readouterr().out
+
+
+def test_without_a_folder_what_is_simulated_is_what_loading_finds_in_the_cache(own_cache, monkeypatch, capsys):
+    monkeypatch.setattr(dataset, "simulate_intracardiac", lambda hearts, cases, **more: made_batches(["v1", "v2"], cases))
+    assert main(["simulate", "intracardiac", "--hearts", "2", "--cases", "3"]) == 0
+    assert f"Kept in {own_cache}" in capsys.readouterr().out
+    monkeypatch.setattr(dataset, "simulate_intracardiac", lambda *_, **more: pytest.fail("simulated again"))
+    assert len(intracardiac.simulate(2, 3)) == 6
 
 
 SLOW = """
