@@ -90,15 +90,16 @@ def seal(folder: Path) -> None:
 
 
 def changed(folder: Path) -> str:
-    """What is wrong with a sealed folder, "" if nothing is: looked at once in each process."""
-    if folder not in _unchanged:
-        try:
+    """What is wrong with a sealed folder, "" if nothing is: looked at once in each process, and if a size changes."""
+    try:
+        state = (folder, *(path.stat().st_size for path in sorted(folder.rglob("*"))))
+        if state not in _unchanged:
             sums = json.loads((folder / "checksums.json").read_text(encoding="utf-8"))
             if wrong := [name for name, value in sums.items() if checksum(folder / name) != value]:
                 return f"{', '.join(wrong[:3])} changed since it was written"
-        except (OSError, ValueError, AttributeError) as error:
-            return str(error)
-        _unchanged.add(folder)
+    except (OSError, ValueError, AttributeError) as error:
+        return str(error)
+    _unchanged.add(state)
     return ""
 
 

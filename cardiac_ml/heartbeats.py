@@ -145,7 +145,8 @@ def split_random(data, valid: float = 0.12, test: float = 0.2, seed: int = 0) ->
     """Shares ``valid`` and ``test`` of each class; ``data`` may be its labels. A class's only row is trained on."""
     label = np.asarray(getattr(data, "label", data))
     if not (0 <= valid < 1 and 0 <= test < 1 and valid + test < 1):
-        raise DataError(f"valid is {valid} and test {test}, expected shares from 0 to 1 that leave rows to train on.")
+        raise DataError(f"valid is {valid} and test {test}, expected shares between 0 and 1 that leave rows to train "
+                        "on.")
     shuffled = np.random.default_rng(seed).permutation(len(label))
     part = np.zeros(len(label), int)
     for one in np.unique(label):
