@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-if __name__ == "__main__" and sys.argv[1:] in (["check"], ["check", "--json"]):  # it needs no package to say which is missing
+if __name__ == "__main__" and sys.argv[1:] in (["check"], ["check", "--json"]):  # it says which packages are missing
     from cardiac_ml.check.__main__ import main as check
     sys.exit(check(sys.argv[2:]))
 

@@ -95,7 +95,7 @@ def load_mitbih(folder: str | Path | None = None, *, hearts: int | None = None) 
 
 
 def download(folder: str | Path | None = None) -> Path:
-    """Fetch Kaggle's four files into ecg_dataset/ (or ``folder``) through kagglehub, if they are not there; check them."""
+    """Fetch Kaggle's four files into ecg_dataset/ (or ``folder``) through kagglehub, if not there; check them."""
     from cardiac_ml.download import kaggle
     return kaggle.heartbeats(PUBLISHED_ROWS, folder)
 

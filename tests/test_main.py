@@ -42,7 +42,7 @@ def test_intracardiac_files_in_the_real_layout(tmp_path, capsys):
 
 
 def test_without_a_folder_what_is_simulated_is_what_loading_finds_in_the_cache(own_cache, monkeypatch, capsys):
-    monkeypatch.setattr(dataset, "simulate_intracardiac", lambda hearts, cases, **more: made_batches(["v1", "v2"], cases))
+    monkeypatch.setattr(dataset, "simulate_intracardiac", lambda *sizes, **more: made_batches(["v1", "v2"], sizes[1]))
     assert main(["simulate", "intracardiac", "--hearts", "2", "--cases", "3"]) == 0
     assert f"Kept in {own_cache}" in capsys.readouterr().out
     monkeypatch.setattr(dataset, "simulate_intracardiac", lambda *_, **more: pytest.fail("simulated again"))

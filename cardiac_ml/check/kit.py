@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cardiac_ml import heartbeats, intracardiac, metrics, models, training
+from cardiac_ml import heartbeats, metrics, models, training
 from cardiac_ml.check.machine import NOTE, row
 from cardiac_ml.download import SETS, physionet
 from cardiac_ml.files import DataError, cache_folder, changed, checksum, find_data
@@ -104,7 +104,7 @@ def count_lines(source, labels):
 
 def pairs_on_disk():
     """The pairs: how many, which files are alone or too short; a few are read in full."""
-    folder = find_data(intracardiac.NAME)
+    folder = find_data(intracardiac_files.DATASET)
     again = "./download_intracardiac_dataset.sh fetches what is missing"
     if folder is None:
         return row("intracardiac", f"no real files: virtual hearts stand in ({again.split()[0]}, 5.2 GB)")
@@ -177,9 +177,6 @@ def broken(folder):
                     return f"{path.name}: {name} is damaged"
         except zipfile.BadZipFile as error:
             return f"{path.name}: {error}"
-    if folder.name == "heartbeats":  # their names end with their checksum
-        return next((f"{path.name} changed since it was written" for path in folder.glob("*.npy")
-                     if checksum(path) != path.stem.rpartition("_")[2]), "")
     return ""
 
 

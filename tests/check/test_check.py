@@ -234,7 +234,7 @@ def test_half_an_intracardiac_set(data, quick, break_it, words):
 @pytest.mark.parametrize("break_it", [
     lambda pack: cut(pack / "voltage.npy"), lambda pack: (pack / "checksums.json").unlink(),
     lambda pack: flip_a_bit(pack / "electrodes.npy"), lambda pack: cut(pack.parent / "virtual" / "points.npz", 30),
-    lambda pack: flip_a_bit(next((pack.parent / "heartbeats").glob("*.npy"))),
+    lambda pack: flip_a_bit(next((pack.parent / "heartbeats").glob("*.npz"))),
 ])
 def test_half_a_cache(own_cache, data, quick, break_it):
     pack = intracardiac_files.write_pack(made_batches(), own_cache / "intracardiac_virtual-3-4_1", 12, "made here")
