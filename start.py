@@ -161,13 +161,14 @@ def make_venv(base, folder, python):
         path = os.path.join(folder, name)
         if path != mark:
             shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)
-    status, text = output(base + ["-m", "venv", folder])
+    status, text = output(base + ["-m", "venv", folder, "--without-pip"])
+    if status == 0:  # by itself, venv would hide why this failed
+        status, text = output([python, "-I", "-m", "ensurepip", "--upgrade", "--default-pip"])
     if status or not is_inside(python, folder) or not has_pip(python):
         shutil.rmtree(folder, ignore_errors=True)
-        reason = reason_in(text)
-        if reason is None and "ensurepip" in text:
+        if "ensurepip is not available" in text:
             raise Stop(no_venv(base))
-        raise Stop("{} could not be made. {}\n{}".format(folder, reason or "", text))
+        raise Stop("{} could not be made. {}\n{}".format(folder, reason_in(text) or "", "\n".join(gist(text))))
     os.remove(mark)
 
 
@@ -386,9 +387,13 @@ def reason_in(text):
 
 def why_pip_failed(text, log):
     reason = reason_in(text) or "pip could not install them."
-    errors = [line.strip() for line in text.splitlines() if line.startswith("ERROR")] or text.strip().splitlines()
     return "The packages are not installed. {}\npip said: {}\nAll it said is in {}".format(
-        reason, "\n          ".join(errors[-3:]), log)
+        reason, "\n          ".join(gist(text)), log)
+
+
+def gist(text):
+    """The last errors in what pip said, or its last lines."""
+    return ([line.strip() for line in text.splitlines() if line.startswith("ERROR")] or text.strip().splitlines())[-3:]
 
 
 def call(command, folder=None, **variables):

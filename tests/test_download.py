@@ -477,3 +477,7 @@ def test_a_shell_that_cannot_tell_the_name_of_a_sourced_file_runs_nothing(server
     (tmp_path / "caller").write_text(f"echo once\n. {SCRIPT}\necho status $?\n")
     done = subprocess.run(["dash", "caller"], cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert done.stdout == "once\nstatus 1\n" and "Run this with bash" in done.stderr and server.asked == []
+    (tmp_path / "dash").write_text("echo once more")  # in an interactive one, $0 is "dash"
+    typed = subprocess.run(["dash", "-i"], input=f". {SCRIPT}\n", cwd=tmp_path, env=environment(), capture_output=True,
+                           text=True)
+    assert typed.stdout == "" and "Run this with bash" in typed.stderr

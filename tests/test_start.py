@@ -1,5 +1,6 @@
 """start.py: what it installs, when it does not, and what it says when something is missing."""
 import ast
+import http.server
 import importlib.util
 import json
 import os
@@ -8,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
 import zipfile
 from pathlib import Path
@@ -119,11 +121,12 @@ def test_missing_venv_module_names_the_package(start, monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the made-up Python is a shell script")
-@pytest.mark.parametrize("said, words", [("disk on fire", "disk on fire"), ("ensurepip failed", "apt install"),
-                                         ("ensurepip: [Errno 28] No space left on device", "disk is full")])
+@pytest.mark.parametrize("said, words", [("disk on fire", "disk on fire"), ("ensurepip is not available", "apt install"),
+                                         ("ERROR: [Errno 28] No space left on device\nCalledProcessError", "disk is full.*\nERROR.*device$")])
 def test_half_made_environment_is_removed(start, tmp_path, said, words):
     broken = tmp_path / "python"
-    broken.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir -p "$3/bin"; echo "{said}"; exit 1\n')
+    broken.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\n[ "$2" = venv ] && mkdir -p "$3/bin" && cp "$0" "$3/bin/python" '
+                      f'&& exit 0\necho "{said}"; exit 1\n')
     broken.chmod(0o755)
     with pytest.raises(start.Stop, match=words):
         start.make_venv([str(broken)], str(tmp_path / ".venv"), str(tmp_path / ".venv" / "bin" / "python"))
@@ -276,7 +279,25 @@ def new_clone(folder):
 BASE = getattr(sys, "_base_executable", sys.executable)
 
 
-def test_a_new_user_from_nothing_to_ready_and_again(tmp_path):
+@pytest.fixture
+def a_page_to_log_in():
+    """A network that answers every question with one."""
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!DOCTYPE html><form>Your password?</form>")
+
+        def log_message(self, *said):
+            pass
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_new_user_from_nothing_to_ready_and_again(tmp_path, a_page_to_log_in):
     kit = tmp_path / "h\N{LATIN SMALL LETTER A WITH DIAERESIS}rz"
     plain = new_clone(kit) | {"LC_ALL": "C"}
     first = run("setup", folder=kit, python=BASE, **plain)
@@ -308,9 +329,11 @@ def test_a_new_user_from_nothing_to_ready_and_again(tmp_path):
     shutil.rmtree(package.parent / "pip" / "_vendor")  # where an older start was interrupted
     healed = run("setup", folder=kit, python=BASE, **plain)
     assert healed.returncode == 0 and package.exists(), healed.stdout
-    (kit / "requirements.txt").write_text("cardiac-ml-made-up==1\n")
-    lacking = run(folder=kit, python=BASE, **plain)
-    assert lacking.returncode == 1 and "cardiac-ml-made-up==1" in lacking.stdout and "Traceback" not in lacking.stdout
+    (kit / "requirements.txt").write_text("hypothesis==1\n")
+    index = f"http://127.0.0.1:{a_page_to_log_in.server_port}"
+    lacking = run(folder=kit, python=BASE, **plain | {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": index})
+    assert lacking.returncode == 1 and "a page to log in" in lacking.stdout and "Traceback" not in lacking.stdout
+    assert "hypothesis==1" in lacking.stdout
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent differently there")
