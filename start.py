@@ -270,9 +270,11 @@ def write(path, text):
 
 def has_pip(python, try_to_get_it=False):
     """Whether its pip works. A virtual environment made by uv has none; that may be mended."""
-    if output([python, "-m", "pip", "--version"])[0] and try_to_get_it:
+    works = output([python, "-m", "pip", "--version"])[0] == 0
+    if not works and try_to_get_it:
         ask(python, "import ensurepip; ensurepip.bootstrap()")
-    return output([python, "-m", "pip", "--version"])[0] == 0
+        works = has_pip(python)
+    return works
 
 
 def need_pip(python):

@@ -185,7 +185,7 @@ def test_holm_and_false_verdicts():
     assert called(np.ones(6), np.ones(6) + 1).tolist() == [[False, True], [True, False]]
 
 
-@pytest.mark.parametrize("hearts, teams", [(6, 2), (12, 2), (20, 2), (6, 4), (12, 4)])
+@pytest.mark.parametrize("hearts, teams", [(6, 2), (20, 2), (6, 4)])
 def test_teams_that_are_equal_are_seldom_called_different(hearts, teams):
     rng, wrong, worlds, truth = np.random.default_rng(hearts * teams), 0, 1200 // teams, np.zeros((hearts, 1))
     for _ in range(worlds):

@@ -88,7 +88,7 @@ def test_scores_as_text_and_json(tmp_path):
 
 
 def test_many_rows_without_groups_are_scored_soon(tmp_path):
-    rng, rows = np.random.default_rng(0), 21_892
+    rng, rows = np.random.default_rng(0), 10_000
     truth = made_truth(2, cases=rows, groups=rows)
     path = submission.write_submission(tmp_path / "m.npz", 2, truth.ids, rng.dirichlet(np.ones(5), rows))
     started = time.process_time()

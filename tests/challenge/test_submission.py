@@ -140,7 +140,7 @@ def bomb(kind, path):
                 with new.open(f"{name}.npy", "w") as member:
                     member.write(head.getvalue() + body if attacked else file.getvalue())
                     if attacked and kind in ("bzip2 ids", "zeros", "many ids"):
-                        [member.write(bytes(1 << 20)) for _ in range(300)]
+                        [member.write(bytes(1 << 20)) for _ in range(100)]
         if kind == "members":
             [new.writestr(f"{number}", b"") for number in range(20_000)]
     return path

@@ -156,9 +156,9 @@ def test_auroc_of_many_sets_at_once():
     assert importance.auroc_of_sets(label, score) == pytest.approx([roc_auc_score(label, row) for row in score])
     area, influence = importance.auroc_influence(label, score)
     assert influence.sum(axis=1) == pytest.approx(np.zeros(16), abs=1e-12)
-    drawn = [[roc_auc_score(label[rows], row[rows]) for row in score[:4]]
-             for rows in np.random.default_rng(1).integers(80, size=(800, 80))]
-    assert np.sqrt((influence[:4] ** 2).sum(axis=1)) == pytest.approx(np.std(drawn, axis=0), rel=0.15)
+    drawn = [[roc_auc_score(label[rows], row[rows]) for row in score[:2]]
+             for rows in np.random.default_rng(1).integers(80, size=(400, 80))]
+    assert np.sqrt((influence[:2] ** 2).sum(axis=1)) == pytest.approx(np.std(drawn, axis=0), rel=0.15)
     with pytest.raises(DataError, match="needs records with and without"):
         importance.auroc_of_sets(np.zeros(80, bool), score)
 
