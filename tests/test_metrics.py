@@ -247,7 +247,7 @@ def test_statistics_of_all_rows_are_not_averages_of_groups():
 
 
 @pytest.mark.parametrize("skewed", [False, True])
-@pytest.mark.parametrize("groups", [6, 12, 20])
+@pytest.mark.parametrize("groups", [6, 20])
 def test_the_interval_covers_what_it_says(groups, skewed):
     """Each heart errs by its own size; skewed: a few of them err much more than the rest."""
     size = 4 * np.exp(0.08) if skewed else 4.0  # the mean over hearts
@@ -261,7 +261,7 @@ def test_the_interval_covers_what_it_says(groups, skewed):
     assert all(860 <= times <= 940 for times in held.values()), held  # 87 to 93 %, and what chance does to 1000 worlds
 
 
-@pytest.mark.parametrize("groups", [6, 12, 20])
+@pytest.mark.parametrize("groups", [6, 20])
 def test_equal_predictions_are_rarely_called_different_and_unequal_ones_are(groups):
     """Of two equally good predictions each is better at other hearts."""
     equal, unequal = [], []

@@ -16,13 +16,6 @@ from tools.twelve_lead_copies import made_ecg, write_chapman, write_ptbxl, write
 pytest.importorskip("wfdb")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CARDIAC_ML_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def hospitals(tmp_path_factory):
     """280 records in the layout of Chapman-Shaoxing-Ningbo and 90 in that of PTB-XL, prepared."""

@@ -83,7 +83,7 @@ def test_what_cannot_be_read(twelve, tmp_path):
 
 
 def test_real_records(real_data):
-    for path in sorted((real_data / "cinc2021_sample").glob("*.hea")):
+    for path in sorted((real_data / "cinc2021_sample").glob("*.hea"))[::4]:
         ecg_mv, header = read_record(path)
         assert ecg_mv.shape == (12, 5000) and comments_of(header.comments)["codes"]
         assert leads.from_independent(leads.independent(ecg_mv)) == pytest.approx(ecg_mv, abs=0.02)

@@ -87,10 +87,11 @@ def test_a_finer_cable_changes_little():
     assert coarse.max() == pytest.approx(fine.max(), abs=1)
 
 
-def test_cut_or_foreign_cache_file_is_replaced(table, monkeypatch):
+def test_cut_or_foreign_cache_file_is_replaced(table, monkeypatch, own_cache):
+    monkeypatch.setattr(membrane, "compute_table", lambda: table)
+    action_potential_table()
     path, = (cache_folder() / "virtual").glob("action_potentials_*.npz")
     whole = path.read_bytes()
-    monkeypatch.setattr(membrane, "compute_table", lambda: table)
     for bad in (whole[:1000], b"", b"not a table", whole[:5000] + bytes(500) + whole[5500:]):
         path.write_bytes(bad)
         np.testing.assert_array_equal(action_potential_table().voltage_mv, table.voltage_mv)
