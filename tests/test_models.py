@@ -189,7 +189,7 @@ def test_it_learns_voltages(hearts):
     torch.manual_seed(0)
     model = VoltageNet(widths=(16, 24, 24, 32)).fit_scaling(hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN])
     fit(model, (hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN]), (hearts.ecg_mv[VALID], hearts.voltage_mv[VALID]),
-        loss=nn.functional.l1_loss, score=metrics.mae_mv, maximize=False, epochs=40, batch_size=8, lr=1e-2,
+        loss=nn.functional.l1_loss, score=metrics.mae_mv, maximize=False, epochs=20, batch_size=8, lr=1e-2,
         augment=Augment(), **PLAIN)
     truth, mean = hearts.voltage_mv[TEST], hearts.voltage_mv[TRAIN].mean(axis=0)
     predicted = predict(model, hearts.ecg_mv[TEST])
@@ -218,7 +218,7 @@ def test_the_drawing_network_learns_from_voltages_alone_and_agrees_with_itself(h
     net = ActionPotentialNet(shapes=2, timing=dict(width=16))
     net.fit_scaling(hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN], hearts.activation_ms[TRAIN], duration_ms)
     fit(net, (hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN]), (hearts.ecg_mv[VALID], hearts.voltage_mv[VALID]),
-        loss=voltage_loss, score=metrics.mae_mv, maximize=False, epochs=25, batch_size=8, augment=Augment(), **PLAIN)
+        loss=voltage_loss, score=metrics.mae_mv, maximize=False, epochs=12, batch_size=8, augment=Augment(), **PLAIN)
     truth, mean = hearts.voltage_mv[TEST], hearts.voltage_mv[TRAIN].mean(axis=0)
     drawn = predict(net, hearts.ecg_mv[TEST])
     assert drawn.shape == (8, 75, 500)
