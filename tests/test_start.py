@@ -34,7 +34,7 @@ def start(monkeypatch, tmp_path):
 
 def run(*arguments, folder=ROOT, python=sys.executable, **variables):
     return subprocess.run([python, "start.py", *arguments], cwd=folder, env=os.environ | variables, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, stdin=subprocess.DEVNULL)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600, stdin=subprocess.DEVNULL)
 
 
 # --- words ---------------------------------------------------------------------------------------------------------
