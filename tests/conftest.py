@@ -16,7 +16,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """Every test session starts with an empty cache, one for all its workers, and sees no real data but what a test names."""
+    """An empty cache for every test session, one for all its workers, and no real data but what a test names."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     before = {name: os.environ.get(name) for name in ("CARDIAC_ML_CACHE", "CARDIAC_ML_DATA")}

@@ -122,11 +122,12 @@ def test_missing_venv_module_names_the_package(start, monkeypatch, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="the made-up Python is a shell script")
 @pytest.mark.parametrize("said, words", [("disk on fire", "disk on fire"), ("ensurepip is not available", "apt install"),
-                                         ("ERROR: [Errno 28] No space left on device\nCalledProcessError", "disk is full.*\nERROR.*device$")])
+                                         ("ERROR: [Errno 28] No space left on device\nCalledProcessError",
+                                          "disk is full.*\nERROR.*device$")])
 def test_half_made_environment_is_removed(start, tmp_path, said, words):
     broken = tmp_path / "python"
-    broken.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\n[ "$2" = venv ] && mkdir -p "$3/bin" && cp "$0" "$3/bin/python" '
-                      f'&& exit 0\necho "{said}"; exit 1\n')
+    broken.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\n[ "$2" = venv ] && mkdir -p "$3/bin" && '
+                      f'cp "$0" "$3/bin/python" && exit 0\necho "{said}"; exit 1\n')
     broken.chmod(0o755)
     with pytest.raises(start.Stop, match=words):
         start.make_venv([str(broken)], str(tmp_path / ".venv"), str(tmp_path / ".venv" / "bin" / "python"))
