@@ -84,14 +84,14 @@ def beats_on_disk():
 
 def count_lines(source, labels):
     """Lines of a CSV file; a DataError where it is damaged, or where its first or last line is not one of beats."""
-    lines, first, rest = 0, b"", b""
+    lines, first, last, rest = 0, b"", b"", b""
     try:
         with heartbeat_files.opened(source) as stream:
             while block := stream.read(1 << 22):
                 first = first or block[:1 << 14].partition(b"\n")[0]
                 lines += block.count(b"\n")
                 whole, _, rest = (rest + block).rpartition(b"\n")
-                last = whole.rpartition(b"\n")[2] or b""
+                last = whole.rstrip().rpartition(b"\n")[2] or last
     except heartbeat_files.BROKEN_ARCHIVE as error:
         raise DataError(f"{source} is damaged or incomplete ({error}). {heartbeat_files.AGAIN}") from error
     if not lines and not rest:

@@ -17,7 +17,7 @@ from cardiac_ml import files, heartbeats, intracardiac, training
 from cardiac_ml.__main__ import main
 from cardiac_ml.check import __main__ as check
 from cardiac_ml.check import kit, machine
-from cardiac_ml.formats import intracardiac_files
+from cardiac_ml.formats import heartbeat_files, intracardiac_files
 
 ROOT = Path(files.__file__).parents[1]
 
@@ -247,6 +247,18 @@ def test_half_a_cache(own_cache, data, quick, break_it):
     files._unchanged.clear()
     break_it(pack)
     assert "are not whole" in failed("cache").found
+
+
+@pytest.mark.parametrize("end", ["\n", "", "\n\n", "\r\n"])
+def test_lines_are_counted_whatever_ends_the_last_one(tmp_path, end):
+    made_heartbeat_files(tmp_path)
+    path = tmp_path / "ptbdb_normal.csv"
+    path.write_text(path.read_text().strip() + end, newline="")
+    assert kit.count_lines(heartbeat_files.Source(path), (0,)) == 40 + end.count("\n\n")
+
+
+def test_all_networks_that_come_with_the_kit_are_looked_at():
+    assert {path.stem for path in (Path(training.__file__).parent / "trained").glob("*.npz")} == set(kit.SHIPPED)
 
 
 @pytest.mark.parametrize("break_it", [lambda path: path.unlink(), cut, lambda path: flip_a_bit(path, 1_000_000)])
