@@ -5,7 +5,8 @@
     python3 start.py --quick         the same on tiny settings: does everything work? (scores mean nothing)
     python3 start.py lab             open JupyterLab on the notebooks
     python3 start.py test            run the tests; options for pytest go after --:  start.py test -- -k leads
-    python3 start.py setup           only install
+    python3 start.py book            the notebooks, the tutorials and a page for each helper, as pages in runs/book/
+    python3 start.py setup           only install; "setup book" also what the book needs
     python3 start.py check           is all as it should be? one screen, installs nothing (--json for a bug report)
     python3 start.py score FILE      a command of the kit, as python -m cardiac_ml would run it: score, download,
                                      simulate, make-challenge, submit-template, ... (--help after it)
@@ -34,7 +35,7 @@ OLDEST, NEWEST = (3, 11), (3, 13)  # what the exact versions in requirements.txt
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 STAMP = "cardiac_ml_installed.txt"  # in the environment: what was installed there, written only after success
 UNFINISHED = "cardiac_ml_unfinished.txt"  # in .venv: from before it is made until its pip works
-COMMANDS = ("run", "test", "lab", "setup")
+COMMANDS = ("run", "test", "lab", "setup", "book")
 KIT = ("simulate", "pack", "rebuild-heartbeats", "submit-template", "check", "score", "make-challenge", "export-bundle",
        "lead-importance", "predict", "download")
 UTF8 = dict(PYTHONUTF8="1")  # for every Python started from here: paths and output are the same in any locale
@@ -232,6 +233,17 @@ def as_required(python):
     told = ask(python, "from importlib.metadata import version; print(all(version(name).split('+')[0] == wanted "
                        "for name, wanted in {}))".format(wanted))
     return bool(wanted) and told == "True"
+
+
+def install_book(target):
+    """What builds the book, small beside the rest and asked for by name: pip looks each time, at once if all is there."""
+    print("Looking for the packages of the book ...", flush=True)
+    need_pip(target.python)
+    log = os.path.join(ROOT, "runs", "install.log")
+    chosen_here = target.kind in ("own", "virtual")
+    if run_pip(target.python, ["-r", os.path.join(ROOT, "requirements-book.txt")] if chosen_here else
+               ["-e", "{}[book]".format(ROOT)], log):
+        raise Stop(why_pip_failed(read(log) or "", log))
 
 
 def packages(python):
@@ -442,7 +454,7 @@ def read_arguments(arguments):
         cut = further.index("--") if "--" in further else len(further)
         return command, further[:cut] + further[cut + 1:], False
     unknown = [word for word in further if word.startswith("-") and word != "--quick"]
-    if unknown or command == "setup" and further:
+    if unknown or command == "setup" and further not in ([], ["book"]) or command == "book" and further:
         raise Stop("{} means nothing here. python3 start.py --help tells what does.".format((unknown or further)[0]))
     return command, [word for word in further if word != "--quick"], "--quick" in further
 
@@ -467,6 +479,8 @@ def start(arguments):
     with one_at_a_time():
         target = environment()
         install(target)
+        if "book" in [command] + further * (command == "setup"):
+            install_book(target)
     if command == "kit":
         # In the folder of the user: names of files are meant from there.
         return call([target.python, "-m", "cardiac_ml"] + further, os.getcwd(), **with_kit())
@@ -477,6 +491,8 @@ def start(arguments):
         return open_lab(target, further)
     if command == "setup":
         return 0
+    if command == "book":
+        return call([target.python, "-m", "tools.book"])
     return call([target.python, "-m", "tools.notebooks", "run"] + ["--quick"] * quick + further)
 
 

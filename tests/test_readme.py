@@ -77,7 +77,7 @@ def test_commands_exist(line):
         assert (ROOT / (words[1] if words[0].startswith("python") else words[0])).exists()
         if words[2:3] in (["check"], ["download"]):
             return command_line._parser().parse_args(words[2:])
-        known = ("--quick", "test", "lab", "setup", "--help", "COMMAND")
+        known = ("--quick", "test", "lab", "setup", "book", "--help", "COMMAND")
         assert not words[2:] or words[2] in known or words[2].isdigit(), line
     else:
         assert (ROOT / words[1]).exists(), f"{line}: no such file"

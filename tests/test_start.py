@@ -42,7 +42,7 @@ def run(*arguments, folder=ROOT, python=sys.executable, **variables):
 def test_help_names_every_command():
     done = run("--help")
     assert done.returncode == 0
-    assert all(f"start.py {command} " in done.stdout for command in ("lab", "test", "setup", "--quick"))
+    assert all(f"start.py {command} " in done.stdout for command in ("lab", "test", "setup", "book", "--quick"))
 
 
 def test_unknown_option_gets_a_sentence():
@@ -68,6 +68,8 @@ def test_needs_the_standard_library_only_and_old_syntax():
     (["test", "tests/test_leads.py", "--", "-x"], ("test", ["tests/test_leads.py", "-x"], False)),
     (["lab", "--no-browser"], ("lab", ["--no-browser"], False)),
     (["setup"], ("setup", [], False)),
+    (["setup", "book"], ("setup", ["book"], False)),
+    (["book"], ("book", [], False)),
     (["score", "--help"], ("kit", ["score", "--help"], False)),
     (["simulate", "heartbeats", "--out", "x"], ("kit", ["simulate", "heartbeats", "--out", "x"], False)),
 ])
@@ -213,6 +215,16 @@ def test_the_check_installs_nothing(start, monkeypatch, arguments, tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+@pytest.mark.parametrize("kind, how", [("own", "-r"), ("colab", "-e")])
+@pytest.mark.parametrize("words, books", [(["book"], 1), (["setup", "book"], 1), (["setup"], 0)])
+def test_the_packages_of_the_book_only_when_asked(start, installed, monkeypatch, tmp_path, kind, how, words, books):
+    monkeypatch.setattr(start, "environment", lambda: start.Environment(kind, sys.executable, str(tmp_path)))
+    monkeypatch.setattr(start, "call", lambda command, **variables: 0)
+    start.start(words)
+    asked = [arguments for arguments in installed if arguments[-1].endswith(("[book]", "-book.txt"))]
+    assert len(asked) == books and all(arguments[0] == how for arguments in asked)
+
+
 def test_stamp_only_after_success_and_for_these_requirements(start, installed, monkeypatch, tmp_path):
     target = start.Environment("own", sys.executable, str(tmp_path))
     start.install(target)
@@ -352,7 +364,8 @@ def test_exact_versions_lie_in_the_ranges():
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     ranges = {need.name: need.specifier for group in groups for need in map(Requirement, group)}
     ranges.pop("cardiac-ml")
-    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    lines = [line.split("#")[0].strip() for name in ("requirements.txt", "requirements-book.txt")
+             for line in (ROOT / name).read_text().splitlines()]
     exact = {need.name: str(need.specifier) for need in map(Requirement, filter(None, lines))}
     assert set(exact) == set(ranges)
     assert exact["torch"] == "==2.13.0"

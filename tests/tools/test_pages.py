@@ -15,6 +15,9 @@ from tools import notebooks
 BROWSERS_OWN = ("www.google.com:443", "clients2.google.com", "accounts.google.com:443", "redirector.gvt1.com",
                 "android.clients.google.com:443", "optimizationguide-pa.googleapis.com:443")  # whatever page is open
 
+OWN_FLAGS = ("--proxy-bypass-list=<-loopback>", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync")
+
 
 @pytest.fixture
 def proxy():
@@ -44,8 +47,7 @@ def saved_pages(folder):
 
 def test_no_page_asks_anybody_for_anything(program, proxy, tmp_path):  # noqa: F811
     address, asked = proxy
-    browser = Browser(program, tmp_path / "browser", f"--proxy-server={address}", "--proxy-bypass-list=<-loopback>",
-                      "--disable-background-networking", "--disable-component-update", "--disable-sync")
+    browser = Browser(program, tmp_path / "browser", f"--proxy-server={address}", *OWN_FLAGS)
     try:
         pages = list(saved_pages(tmp_path))
         for path in pages:
