@@ -18,7 +18,6 @@ from tools.book import __main__ as book
 
 LACKING = [name for name in ("sphinx", "myst_nb", "furo") if find_spec(name) is None]
 LARGEST_BYTES = 40_000_000
-helpers = pytest.mark.parametrize("name", book.CORE)
 
 
 # ---- the helpers ----
@@ -28,7 +27,7 @@ def test_every_core_file_has_its_page():
     assert core == set(book.CORE)
 
 
-@helpers
+@pytest.mark.parametrize("name", book.CORE)
 def test_every_function_has_its_docstring_and_its_example(name):
     given = book.examples(name)
     assert list(given) == ["", *book.public(name)], f"tools/book/api/{name}.md: a heading and an example a function, in order"
@@ -37,7 +36,7 @@ def test_every_function_has_its_docstring_and_its_example(name):
         assert ">>> " in given[key] and (key in given[key] or isinstance(value, type)), f"the example of {name}.{key} does not show it"
 
 
-@helpers
+@pytest.mark.parametrize("name", book.PAGES)
 def test_examples_run(name, monkeypatch):
     """From top to bottom, as a reader would type them; and those in the docstrings."""
     monkeypatch.setattr(plt, "subplots", closing(plt.subplots))
@@ -99,7 +98,7 @@ def test_no_link_is_broken_and_nothing_is_loaded_from_elsewhere(made):
 def test_all_is_in_it_and_it_is_small(made):
     pages = {path.relative_to(made).with_suffix("").as_posix() for path in made.rglob("*.html")}
     assert {f"{path.parent.name}/{path.stem}" for path in notebooks.all_notebooks()} <= pages
-    assert {f"helpers/{name}" for name in book.CORE} <= pages and {"index", "search", "tutorials/index"} <= pages
+    assert {f"helpers/{name}" for name in book.PAGES} <= pages and {"index", "search", "tutorials/index"} <= pages
     assert sum(path.stat().st_size for path in made.rglob("*")) < LARGEST_BYTES
     words = (made / "searchindex.js").read_text(encoding="utf-8")
     assert "bundl" in words and "upstroke_ms" in words

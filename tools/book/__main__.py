@@ -17,8 +17,9 @@ from pathlib import Path
 from cardiac_ml.files import ROOT, DataError
 
 HERE = Path(__file__).parent
-CORE = ("leads", "activation", "heartbeats", "intracardiac", "intracardiac_files", "models", "training", "metrics",
-        "plots", "exercises", "files")
+CORE = ("leads", "activation", "heartbeats", "intracardiac", "models", "training", "metrics", "plots", "exercises",
+        "files")
+PAGES = (*CORE, "formats.heartbeat_files", "formats.intracardiac_files", "formats.point_order")
 HIDDEN = {"exercises": {"check"}}  # the rest of that file are answers
 FILES = ("CONTRIBUTING.md", "LICENSE", "NOTICE", "download_intracardiac_dataset.sh")
 LINK = re.compile(r"(!?)\[([^\]]+)\]\(((?!https?:|#)[^)\s]+)\)")
@@ -41,13 +42,14 @@ def examples(name):
 
 
 def helper_page(name):
-    """The page of a core file: what it says of itself, then each function with its docstring and its example."""
+    """The page of a file: what it says of itself, then each function with its docstring and its example."""
     shown, module = examples(name), f"cardiac_ml.{name}"
     page = [f"# {name}", _directive("automodule", module), "The examples below go on from here:", _example(shown[""])]
     for key, value in public(name).items():
         kind = "autofunction" if not inspect.isclass(value) else (
             "autoexception" if issubclass(value, Exception) else "autoclass")
-        page += [_directive(kind, f"{module}.{key}", *[":members:"] * (kind == "autoclass" and not issubclass(value, tuple))), _example(shown[key])]
+        members = kind == "autoclass" and not issubclass(value, tuple)
+        page += [_directive(kind, f"{module}.{key}", *[":members:"] * members)] + [_example(shown[key])] * (key in shown)
     return "\n\n".join(page) + "\n"
 
 
@@ -72,14 +74,14 @@ def gather(folder):
         for path in place.glob("*.ipynb"):
             shutil.copy(path, folder / place.name)
     (folder / "helpers").mkdir()
-    for name in CORE:
+    for name in PAGES:
         (folder / "helpers" / f"{name}.md").write_text(helper_page(name), encoding="utf-8")
     lessons = (tutorials / "README.md").read_text(encoding="utf-8")
     (folder / "tutorials" / "index.md").write_text(lessons, encoding="utf-8")
     order = list(dict.fromkeys(re.findall(r"\((\w+)\.ipynb\)", lessons)))
     chapters = {"Tasks": [f"notebooks/{path.stem}" for path in sorted(notebooks.glob("*.ipynb"))],
                 "Tutorials": ["tutorials/index", *(f"tutorials/{name}" for name in order)],
-                "Helpers": [f"helpers/{name}" for name in CORE], "More": [*_reports(folder), "CONTRIBUTING"]}
+                "Helpers": [f"helpers/{name}" for name in PAGES], "More": [*_reports(folder), "CONTRIBUTING"]}
     first = (ROOT / "README.md").read_text(encoding="utf-8")
     (folder / "index.md").write_text("\n".join([first, *map(_contents, chapters, chapters.values())]), encoding="utf-8")
     for page in folder.rglob("*.md"):
