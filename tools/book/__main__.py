@@ -65,27 +65,43 @@ def _example(text):
 
 def gather(folder):
     """Everything that is in the book, as files for Sphinx; the README is the first page."""
-    notebooks, tutorials = ROOT / "notebooks", ROOT / "tutorials"
     for name in FILES:
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "figures", folder / "figures")
-    for place in (notebooks, tutorials):
-        (folder / place.name).mkdir()
-        for path in place.glob("*.ipynb"):
-            shutil.copy(path, folder / place.name)
-    (folder / "helpers").mkdir()
+    tasks, lessons = (_notebooks(ROOT / name, folder) for name in ("notebooks", "tutorials"))
+    plan = (ROOT / "tutorials" / "README.md").read_text(encoding="utf-8")
+    _write(folder / "tutorials" / "index.md", plan)
+    lessons.sort(key=lambda lesson: plan.find(f"({Path(lesson).stem}.ipynb)"))
     for name in PAGES:
-        (folder / "helpers" / f"{name}.md").write_text(helper_page(name), encoding="utf-8")
-    lessons = (tutorials / "README.md").read_text(encoding="utf-8")
-    (folder / "tutorials" / "index.md").write_text(lessons, encoding="utf-8")
-    order = list(dict.fromkeys(re.findall(r"\((\w+)\.ipynb\)", lessons)))
-    chapters = {"Tasks": [f"notebooks/{path.stem}" for path in sorted(notebooks.glob("*.ipynb"))],
-                "Tutorials": ["tutorials/index", *(f"tutorials/{name}" for name in order)],
-                "Helpers": [f"helpers/{name}" for name in PAGES], "More": [*_reports(folder), "CONTRIBUTING"]}
+        _write(folder / "helpers" / f"{name}.md", helper_page(name))
+    chapters = {"Tasks": tasks, "Tutorials": ["tutorials/index", *lessons], "Helpers": [f"helpers/{name}" for name in PAGES],
+                "Trained networks": _cards(folder), "More": [*_reports(folder), "CONTRIBUTING"]}
     first = (ROOT / "README.md").read_text(encoding="utf-8")
-    (folder / "index.md").write_text("\n".join([first, *map(_contents, chapters, chapters.values())]), encoding="utf-8")
+    _write(folder / "index.md", "\n".join([first, *map(_contents, chapters, chapters.values())]))
     for page in folder.rglob("*.md"):
-        page.write_text(LINK.sub(lambda link: _led(link, page, folder), page.read_text(encoding="utf-8")), encoding="utf-8")
+        _write(page, LINK.sub(lambda link: _led(link, page, folder), page.read_text(encoding="utf-8")))
+
+
+def _write(path, text):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _notebooks(place, folder):
+    """The notebooks of a folder as they were built, in order of their names."""
+    (folder / place.name).mkdir()
+    paths = sorted(place.glob("*.ipynb"))
+    for path in paths:
+        shutil.copy(path, folder / place.name)
+    return [f"{place.name}/{path.stem}" for path in paths]
+
+
+def _cards(folder):
+    """The cards of the trained networks, without their heads, which are for machines."""
+    paths = sorted((ROOT / "cardiac_ml" / "trained").glob("*.md"))
+    for path in paths:
+        _write(folder / "trained" / path.name, path.read_text(encoding="utf-8").split("---\n", 2)[2])
+    return [f"trained/{path.stem}" for path in paths]
 
 
 def _reports(folder):
@@ -100,8 +116,7 @@ def _reports(folder):
         for picture in pictures:
             shutil.copy(picture, folder / "virtual_hearts")
         text = "\n\n".join([report.read_text(encoding="utf-8"), *(f"![{p.stem}]({p.name})" for p in pictures)])
-        (folder / "virtual_hearts" / "report.md").write_text(f"# Are the virtual hearts like real ones?\n\n{text}\n",
-                                                             encoding="utf-8")
+        _write(folder / "virtual_hearts" / "report.md", f"# Are the virtual hearts like real ones?\n\n{text}\n")
         found.append("virtual_hearts/report")
     return found
 
