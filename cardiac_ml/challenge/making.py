@@ -22,6 +22,7 @@ from cardiac_ml.challenge import baselines, scoring, submission
 from cardiac_ml.challenge.cases import Cases
 from cardiac_ml.challenge.rules import readme
 from cardiac_ml.files import DataError, atomic_write, new_folder
+from cardiac_ml.formats import croissant
 from cardiac_ml.formats.heartbeat_files import write_folder
 from cardiac_ml.virtual import beats, dataset
 from cardiac_ml.virtual.writing import write_pairs
@@ -61,6 +62,8 @@ def make_challenge(out, seed=None, tasks=(1, 2, 3, 4), train_hearts=24, test_hea
         if hearts := sorted(set(tasks) & {3, 4}):
             _make_hearts(public, private, hearts, secret, cases, **size)
         (public / "README.md").write_text(readme(tasks, train_hearts, test_hearts, deadline, extra_hearts))
+        croissant.write(public, "challenge", "Virtual hearts to learn from, and others without answers to be tested on.",
+                        time.strftime("%Y-%m-%d", time.gmtime(SAME_DATE)))
         for path in [*public.rglob("*"), public]:
             os.utime(path, (SAME_DATE, SAME_DATE))
     return out / "public", out / "private"

@@ -1,5 +1,8 @@
 """The command that simulates, into a folder in the layout of the real files or into the kit's own cache."""
+import time
 from pathlib import Path
+
+from cardiac_ml.formats import croissant
 
 
 def add_commands(what):
@@ -28,10 +31,20 @@ def _intracardiac(options):
     if options.out is None:
         print(f"Kept in {kept.intracardiac(*sizes, **how)}; intracardiac.simulate loads it.")
     else:
-        print(f"Written to {writing.write_pairs(dataset.simulate_intracardiac(*sizes, **how), options.out)}")
+        folder = writing.write_pairs(dataset.simulate_intracardiac(*sizes, **how), options.out)
+        print(f"Written to {_described(folder, 'virtual hearts')}")
 
 
 def _heartbeats(options):
     from cardiac_ml.virtual import kept
     folder = kept.heartbeats(options.hearts, options.seed, options.workers, options.out)
+    if options.out is not None:
+        _described(folder, "virtual heartbeats")
     print(f"Written to {folder}; heartbeats.load_ptb and load_mitbih read it.")
+
+
+def _described(folder, what):
+    """The folder, now with a file that tells machines what is in it."""
+    said = f"{what.capitalize()}, simulated by cardiac_ml; no patient is in them."
+    croissant.write(folder, what.replace(" ", "-"), said, time.strftime("%Y-%m-%d"))
+    return folder

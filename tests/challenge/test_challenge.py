@@ -111,7 +111,7 @@ def numbers_in(folder):
     for path in [folder, *folder.rglob("*")]:
         state = path.stat()
         texts = [path.name, str(state.st_size), str(state.st_mtime_ns)]
-        if path.suffix in (".csv", ".txt", ".md") and not path.name.startswith(("mitbih", "ptbdb")):  # signals
+        if path.suffix in (".csv", ".txt", ".md", ".json") and not path.name.startswith(("mitbih", "ptbdb")):  # signals
             texts.append(path.read_text(encoding="utf-8"))
         if path.suffix == ".npz":
             with zipfile.ZipFile(path) as archive:

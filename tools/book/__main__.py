@@ -49,7 +49,8 @@ def helper_page(name):
         kind = "autofunction" if not inspect.isclass(value) else (
             "autoexception" if issubclass(value, Exception) else "autoclass")
         members = kind == "autoclass" and not issubclass(value, tuple)
-        page += [_directive(kind, f"{module}.{key}", *[":members:"] * members)] + [_example(shown[key])] * (key in shown)
+        page.append(_directive(kind, f"{module}.{key}", *[":members:"] * members))
+        page += [_example(shown[key])] * (key in shown)
     return "\n\n".join(page) + "\n"
 
 
@@ -74,8 +75,9 @@ def gather(folder):
     lessons.sort(key=lambda lesson: plan.find(f"({Path(lesson).stem}.ipynb)"))
     for name in PAGES:
         _write(folder / "helpers" / f"{name}.md", helper_page(name))
-    chapters = {"Tasks": tasks, "Tutorials": ["tutorials/index", *lessons], "Helpers": [f"helpers/{name}" for name in PAGES],
-                "Trained networks": _cards(folder), "More": [*_reports(folder), "CONTRIBUTING"]}
+    chapters = {"Tasks": tasks, "Tutorials": ["tutorials/index", *lessons],
+                "Helpers": [f"helpers/{name}" for name in PAGES], "Trained networks": _cards(folder),
+                "More": [*_reports(folder), "CONTRIBUTING"]}
     first = (ROOT / "README.md").read_text(encoding="utf-8")
     _write(folder / "index.md", "\n".join([first, *map(_contents, chapters, chapters.values())]))
     for page in folder.rglob("*.md"):
@@ -155,8 +157,8 @@ def build(out=ROOT / "runs" / "book"):
         source, made = Path(folder, "source"), Path(folder, "made")
         source.mkdir()
         gather(source)
-        status = build_main(["-q", "-W", "--keep-going", "-b", "html", "-c", str(HERE), "-d", str(Path(folder, "doctrees")),
-                             str(source), str(made)])
+        status = build_main(["-q", "-W", "--keep-going", "-b", "html", "-c", str(HERE),
+                             "-d", str(Path(folder, "doctrees")), str(source), str(made)])
         if status:
             raise DataError("The book was not built; what Sphinx said of it stands above.")
         shutil.rmtree(made / "_sources", ignore_errors=True)
