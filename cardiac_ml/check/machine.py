@@ -45,7 +45,7 @@ def requirements():
         return {}
     groups = dict(project["optional-dependencies"], **{"": project["dependencies"]})
     return {group: [re.match(r"([\w.-]+)(.*)", line).groups() for line in lines]
-            for group, lines in groups.items() if group != "dev"}
+            for group, lines in groups.items() if group not in ("book", "dev")}  # which come only when asked for
 
 
 def version_of(package):
