@@ -2,8 +2,6 @@
 import time
 from pathlib import Path
 
-from cardiac_ml.formats import croissant
-
 
 def add_commands(what):
     for run, name, hearts, text in ((_intracardiac, "intracardiac", 30, "ECGs and voltages for tasks 3 and 4"),
@@ -45,6 +43,7 @@ def _heartbeats(options):
 
 def _described(folder, what):
     """The folder, now with a file that tells machines what is in it."""
+    from cardiac_ml.formats import croissant  # brings pandas
     said = f"{what.capitalize()}, simulated by cardiac_ml; no patient is in them."
     croissant.write(folder, what.replace(" ", "-"), said, time.strftime("%Y-%m-%d"))
     return folder

@@ -17,9 +17,8 @@ from pathlib import Path
 from cardiac_ml.files import ROOT, DataError
 
 HERE = Path(__file__).parent
-CORE = ("leads", "activation", "heartbeats", "intracardiac", "models", "training", "metrics", "plots", "exercises",
-        "files")
-PAGES = (*CORE, "formats.heartbeat_files", "formats.intracardiac_files", "formats.point_order")
+CORE = ("leads", "activation", "heartbeats", "intracardiac", "models", "training", "metrics", "plots", "files")
+PAGES = (*CORE, "exercises", "formats.heartbeat_files", "formats.intracardiac_files", "formats.point_order")
 HIDDEN = {"exercises": {"check"}}  # the rest of that file are answers
 FILES = ("CONTRIBUTING.md", "LICENSE", "NOTICE", "download_intracardiac_dataset.sh")
 LINK = re.compile(r"(!?)\[([^\]]+)\]\(((?!https?:|#)[^)\s]+)\)")
