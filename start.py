@@ -236,7 +236,7 @@ def as_required(python):
 
 
 def install_book(target):
-    """What builds the book, small beside the rest and asked for by name: pip looks each time, at once if all is there."""
+    """What builds the book, small beside the rest and asked for by name: pip looks each time, in a second."""
     print("Looking for the packages of the book ...", flush=True)
     need_pip(target.python)
     log = os.path.join(ROOT, "runs", "install.log")

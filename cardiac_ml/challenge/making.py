@@ -62,8 +62,8 @@ def make_challenge(out, seed=None, tasks=(1, 2, 3, 4), train_hearts=24, test_hea
         if hearts := sorted(set(tasks) & {3, 4}):
             _make_hearts(public, private, hearts, secret, cases, **size)
         (public / "README.md").write_text(readme(tasks, train_hearts, test_hearts, deadline, extra_hearts))
-        croissant.write(public, "challenge", "Virtual hearts to learn from, and others without answers to be tested on.",
-                        time.strftime("%Y-%m-%d", time.gmtime(SAME_DATE)))
+        said = "Virtual hearts to learn from, and others without answers to be tested on."
+        croissant.write(public, "challenge", said, time.strftime("%Y-%m-%d", time.gmtime(SAME_DATE)))
         for path in [*public.rglob("*"), public]:
             os.utime(path, (SAME_DATE, SAME_DATE))
     return out / "public", out / "private"
