@@ -57,9 +57,9 @@ row = np.append(data.beats[0], data.label[0])
 print(*np.round(row[:6], 3), "...", *np.round(row[-4:], 3), sep=", ")
 
 # %% [markdown]
-# A row starts at its own R peak, runs over the next P wave and, if the rhythm is fast enough, the next R peak, and is
-# filled up with zeros. Each row is scaled to 0..1, so its size in millivolts is gone. The line is the median of each
-# class, the band holds the middle 80 % of its beats:
+# A row starts near its own R peak (the top is one of the first samples), runs over the next P wave and, if the rhythm is
+# fast enough, the next R peak, and is filled up with zeros. Each row is scaled to 0..1, so its size in millivolts is gone.
+# The line is the median of each class, the band holds the middle 80 % of its beats:
 
 # %%
 plots.heartbeats(data.beats, data.label, data.classes, rate_hz=data.rate_hz);
@@ -173,8 +173,8 @@ net, history = train_network(models.HeartbeatNet(classes=2), train, valid, EPOCH
 plots.learning_curve(history);
 
 # %% [markdown]
-# The test patients come out of the drawer. *AUROC*: how often does an abnormal beat get a higher probability than a
-# normal one? *AUPRC*: how many of those called abnormal are, over all thresholds. *Brier*: the mean squared error of the
+# The test patients come out of the drawer. *AUROC*: how often does an abnormal beat get a higher probability than a normal
+# one? *AUPRC*: how many of those called abnormal are abnormal, over all thresholds. *Brier*: the mean squared error of the
 # probability. More is better, but for Brier.
 
 # %%
@@ -313,7 +313,8 @@ print(f"my network: balanced accuracy {my_score:.3f} on the validation patients"
 
 # %% [markdown]
 # **Exercise 3.** Change one thing in `BeatNet` and beat this number on the validation patients. Put your network's new
-# balanced accuracy there. (It is compared with that of the `BeatNet` above, after the same number of epochs.)
+# balanced accuracy there. (It is compared with that of the `BeatNet` above, after the same number of epochs: give yours
+# another name, so that `my_score` stays what it is.)
 
 # %%
 answer = ...

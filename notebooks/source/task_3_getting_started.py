@@ -41,7 +41,8 @@ SEED = 0
 # ## 1. The data
 #
 # If the simulated intracardiac dataset of Lawrence Livermore National Laboratory lies in `intracardiac_dataset/`, it
-# is used. If not, the kit makes **virtual hearts**, in the same layout, and says so.
+# is used. If not, the kit makes **virtual hearts**, in the same layout, and says so. In the published files the 75 columns
+# are in another order in each heart; `in_point_order` finds the order where a heart's own focal beats show it.
 
 # %% tags=["source"]
 data = intracardiac.in_point_order(intracardiac.load(hearts=HEARTS, cases=CASES))
@@ -79,7 +80,8 @@ data.table.groupby("kind").size().sort_values().to_frame("cases").T
 plots.lead_matrix();
 
 # %% [markdown]
-# Each of III, aVR, aVL and aVF is a combination of I and II: **twelve leads carry eight independent signals.**
+# Each of III, aVR, aVL and aVF is a combination of I and II: **twelve leads carry eight independent signals** (their *rank*
+# is 8). The electrode on the right leg, RL, only keeps the recording quiet: it is in no lead.
 
 # %%
 print("independent leads:", *leads.INDEPENDENT)
@@ -90,6 +92,7 @@ print("rank of one ECG:", np.linalg.matrix_rank(data.ecg_mv[0].astype(float), to
 #
 # Two kinds of beats of the same heart. The narrow deflection at the start is the QRS complex: the wave of activation on
 # its way. Its shape is our witness of the path that the wave took. The rounder T wave after it is the muscle's recovery.
+# (There is no P wave: the atria, which make it, are not simulated.)
 
 # %%
 kinds = data.table.kind.to_numpy()
@@ -121,14 +124,16 @@ print("labels that are missing:", missing, "of", data.activation_ms.size)
 # %%
 heart, points = mesh.default_heart()
 pictures.maps(heart, points, {kinds[i]: data.activation_ms[i] for i in pair});
+colours = pictures.scale([data.activation_ms[i] for i in pair])
 
 # %% [markdown]
 # Clinics draw the left ventricle as a disc of 17 segments (of the American Heart Association, hence names such as
 # `AHA07`): the tip in the middle, the base outside, the front wall on top. The points are named after them, with `EPI`
-# on the outside of the wall, `MID` within it, `RV` in the right ventricle and `SEPTM` in the wall between both.
+# on the outside of the wall, `MID` within it, `RV` in the right ventricle and `SEPTM` in the wall between both (the
+# *septum*). Each number is the mean of a segment, in ms; colours as in the first map above:
 
 # %%
-pictures.bulls_eye(data.activation_ms[case], points.name);
+pictures.bulls_eye(data.activation_ms[case], points.name, norm=colours);
 
 # %% [markdown]
 # ## 2. Hearts the model has never seen
@@ -208,8 +213,8 @@ class MapNet(nn.Module):
         return self.mean_map_ms + 20 * self.layers(ecg_mv)
 
 # %% [markdown]
-# **The loss** is what training makes small. A NaN label would make it NaN and spoil every weight, so the loss looks at
-# known labels only (`models.masked_l1` is this function):
+# **The loss** is what training makes small. One NaN label makes the whole mean NaN, and with most losses every weight
+# after the first step, so this loss looks at known labels only (`models.masked_l1` is this function):
 
 # %%
 def masked_l1(output, target):
@@ -281,7 +286,8 @@ plots.bars(scores, "mean absolute error on unseen hearts (ms)");
 # ### All scores, with their uncertainty
 #
 # Cases of one heart resemble each other, so the interval comes from drawing whole *hearts* at random, again and again
-# (a bootstrap over hearts). With few test hearts it is wide, and honestly so.
+# (a bootstrap over hearts). With few test hearts it is wide, and honestly so. (*Map correlation*: how alike the patterns of
+# true and predicted map are, whatever their size.)
 
 # %%
 metrics.bootstrap_table(metrics.ACTIVATION, truth, predicted, test.hearts)
@@ -315,14 +321,15 @@ plots.bars({"random split (seen hearts)": seen_error, "unseen hearts": scores["n
 #
 # ## 7. Where the errors live
 #
-# **By kind of beat**, best first. (Cases of a kind, and its missing points, differ: small differences mean little.)
+# **By kind of beat**, best first. (Some kinds have few cases, or those of one heart: small differences mean little.)
 
 # %%
 by_kind = metrics.by_group(metrics.mae_ms, truth, predicted, kinds[split.test])
 plots.bars(dict(sorted(by_kind.items(), key=lambda item: item[1])), "mean absolute error (ms)");
 
 # %% [markdown]
-# **By place.** The same error, point by point, on the heart:
+# **By place.** The same error, point by point, on the heart. Dark places are hard to see from the skin, or differ most from
+# heart to heart:
 
 # %%
 error = np.abs(predicted - truth)
@@ -332,7 +339,8 @@ pictures.maps(heart, points, {"error (ms)": np.nanmean(error, axis=0)}, cmap="ma
 # ### Does it know when it is unsure?
 #
 # For each point the network stated the error it expects. If that is honest, about 90 % of the true times lie within its
-# 90 % interval, and points with a large stated spread really have large errors:
+# 90 % interval, and points with a large stated spread really have large errors: the curve rises. Above the dashed line the
+# network was too sure, below it too modest:
 
 # %%
 covered = metrics.coverage(truth, predicted, spread)
@@ -378,24 +386,27 @@ true_there, mean_there = elsewhere.activation_ms, np.tile(mean_map, (len(elsewhe
 pd.DataFrame({
     "error (ms)": [seen_error, scores["network"], metrics.mae_ms(true_there, there)],
     "mean map (ms)": [np.nan, scores["mean map"], metrics.mae_ms(true_there, mean_there)],
+    "stated error (ms)": [np.nan, spread.mean(), there_spread.mean()],
     "90 % intervals hold": [np.nan, covered, metrics.coverage(true_there, there, there_spread)],
 }, index=["seen hearts", "new hearts", "elsewhere"]).round(2)
 
 # %% [markdown]
 # Three questions, three numbers. Most published results answer the first, we train for the second, and a patient would
-# be the third. The stated intervals grow with how unlike an ECG is those of the training set (`net.known.widening`).
-# Where they hold far less than 90 % all the same, the network is surer than it should be.
+# be the third. The stated error grows with how unlike an ECG is those of the training set (`net.known.widening`). Where the
+# intervals hold far less than 90 % all the same, the network is surer than it should be.
 #
 # ## 10. Trained for long
 #
 # More hearts, wider apart, and more time than a notebook has: the kit brings a network that had them
-# (`python -m tools.train_hearts` makes it). It has never seen a heart of this notebook. Its card:
+# (`python -m tools.train_hearts` makes it). It has never seen a heart of this notebook. Its card (*bodies*: each beat is
+# recorded on the skin of several chests):
 
 # %%
 long = pretrained("task_3")
 print(long.card["data"], long.card["fails"], sep="\n\n")
 
 # %%
+# Its validation hearts differ more from each other than ours: their errors are larger
 plt.plot(range(1, len(long.card["validation"]) + 1), long.card["validation"])
 plt.gca().set(xlabel="epoch", ylabel="error on its own validation hearts (ms)", ylim=(0, None));
 
@@ -412,7 +423,8 @@ pd.DataFrame({
 
 # %% [markdown]
 # **A few hearts of one's own.** Somebody elsewhere who knows the maps of a few hearts can go on from the trained network:
-# the same `fit`, smaller steps. Half of the hearts from elsewhere are for training, the other half for the test:
+# the same `fit`, smaller steps. For this once, half of the hearts from elsewhere are for training, the other half for the
+# test. What do a few hearts of one's own buy, and what does the long training add to them?
 
 # %%
 names = list(dict.fromkeys(elsewhere.hearts))

@@ -62,7 +62,7 @@ plots.voltages(truth[0], points=shown, names=points.name);
 
 # %%
 order = np.argsort(test.activation_ms[0])
-plt.imshow(truth[0][order], aspect="auto", cmap="RdBu_r", vmin=-95, vmax=95)
+plt.imshow(truth[0][order], aspect="auto", cmap="magma", vmin=-90, vmax=35)
 plt.gca().set(xlabel="time (ms)", ylabel="points, early to late")
 plt.colorbar(label="mV");
 
@@ -221,7 +221,7 @@ plots.bars(scores, "mean absolute error on unseen hearts (mV)");
 
 # %% [markdown]
 # Both networks had the same cases and the same number of rounds. All scores, with 90 % intervals from drawing whole
-# hearts again and again:
+# hearts again and again. (*R2* is the share of the variance that is explained; the *plateau* is where the voltage stays up.)
 
 # %%
 metrics.bootstrap_table(metrics.VOLTAGE, truth, predicted, test.hearts)
@@ -229,8 +229,9 @@ metrics.bootstrap_table(metrics.VOLTAGE, truth, predicted, test.hearts)
 # %% [markdown]
 # ## 6. Look at it
 #
-# A beat in the middle of the score list. The U-Net first: where it is unsure of the time, it draws a slope between early
-# and late, as an average would be. The second network draws a real upstroke, at one time, right or wrong.
+# A beat in the middle of the score list. The U-Net first: look for slopes, dips and ripples that no cell makes; where it is
+# unsure of the time, it answers with an average of early and late. The second network draws a real upstroke, at one time,
+# right or wrong.
 
 # %%
 per_case = np.abs(predicted - truth).mean(axis=(1, 2))
@@ -259,10 +260,15 @@ print(f"share of the error within 20 ms of the upstroke: {near / total:.0%}")
 print(f"later than 200 ms after it, in recovery:         {late / total:.0%}")
 
 # %% [markdown]
+# Compare these shares with how long both parts last: an upstroke is over in milliseconds, so a small error of time costs
+# much there; recovery is slow, and small errors add up.
+
+# %% [markdown]
 # ### Do tasks 3 and 4 agree?
 #
 # Activation times can be read off voltages: the first crossing of 0 mV. The drawn traces cross where the network says
-# that the point activates, since that is how they are made. The U-Net was never told what an activation time is.
+# that the point activates, since that is how they are made. The U-Net was never told what an activation time is. In the
+# picture, dots far from the line are points that the wave reached on another way than the network thought.
 
 # %%
 true_ms = upstroke_ms(truth)
@@ -278,14 +284,15 @@ plots.truth_and_prediction(true_ms.ravel(), upstroke_ms(predicted).ravel());
 # %% [markdown]
 # ## 8. How far does it carry?
 #
-# The same network on a second simulator, with other physics (see task 3):
+# Both networks on a second simulator, with other physics (see task 3), whose action potentials have another shape too:
 
 # %%
 elsewhere = intracardiac.elsewhere(hearts=ELSEWHERE)
 there = np.asarray(elsewhere.voltage_mv)
 guess = np.broadcast_to(mean_trace, there.shape)
 pd.DataFrame({
-    "error (mV)": [scores["drawn"], metrics.mae_mv(there, predict(physics, elsewhere.ecg_mv))],
+    "drawn (mV)": [scores["drawn"], metrics.mae_mv(there, predict(physics, elsewhere.ecg_mv))],
+    "U-Net (mV)": [scores["U-Net"], metrics.mae_mv(there, predict(box, elsewhere.ecg_mv))],
     "mean trace (mV)": [scores["mean trace"], metrics.mae_mv(there, guess)],
 }, index=["new hearts", "elsewhere"]).round(2)
 

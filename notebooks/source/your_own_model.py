@@ -42,8 +42,8 @@ print(train.ecg_mv.shape, "->", train.activation_ms.shape, "in training")
 print(len(valid), "cases to choose with")
 
 # %% [markdown]
-# Labels of points that never activate are NaN. There are not many, but one NaN in a loss makes every weight NaN: leave
-# them out of the loss (a), or fill them in (b).
+# Labels of points that never activate are NaN. There are not many, but one makes the mean of a loss NaN, and with most
+# losses every weight: leave them out of the loss (a), or fill them in (b).
 
 # %%
 unknown = np.isnan(train.activation_ms)
