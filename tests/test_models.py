@@ -1,4 +1,5 @@
 """The networks, their blocks, their losses and their augmentations."""
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -230,6 +231,14 @@ def test_the_drawing_network_learns_from_voltages_alone_and_agrees_with_itself(h
 def test_nothing_is_guessed_from_outputs_of_another_shape():
     with pytest.raises(DataError, match=r"expected \(cases, 2, 75\).*found \(4, 75\)"):
         times_and_spreads(np.zeros((4, 75)))
+
+
+@pytest.mark.parametrize("loss, shape, words", [
+    (laplace_loss, (4, 75), "times and spreads"), (laplace_loss, (4, 2, 74), "(4, 75)"),
+    (masked_l1, (4, 1), "answers (4, 1), the targets are (4, 75)"), (masked_l1, (4, 2, 75), "(4, 2, 75)")])
+def test_a_loss_does_not_stretch_an_answer_of_another_shape(loss, shape, words):
+    with pytest.raises(DataError, match=re.escape(words)):
+        loss(torch.ones(shape), torch.ones(4, 75))
 
 
 @pytest.mark.parametrize("loss", [laplace_loss, lambda output, target: masked_l1(output[:, 0], target)])

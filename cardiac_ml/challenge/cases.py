@@ -56,17 +56,24 @@ def load(folder=None, task=3):
 
 
 def test_cases(task, data=None, rows=None, folder=None) -> Cases:
-    """Only what is to be predicted: the cases of a challenge where one is named, else ``rows`` of ``data``."""
+    """Only what is to be predicted: the cases of a challenge where one is named, else ``rows`` of ``data``.
+
+    A challenge is named by its public ``folder`` or by the environment variable CARDIAC_ML_DATA.
+    """
     if (place := _public(folder)) is not None:
         return read_test_cases(place / f"test_task_{task}.npz", task)
     if data is None:
         return _load_at_hand(task)[2]
+    if rows is None:
+        raise DataError("test_cases(task, data, rows): say which rows are the test, such as split.test.")
     truth = (scoring.truth_of_beats if task <= 2 else scoring.truth_of_hearts)(task, data, rows)
     return Cases(task, truth.ids, data[rows].beats if task <= 2 else data[rows].ecg_mv)
 
 
 def submit(test, prediction, team, path=None):
     """Check the predictions and write them as a submission (by default to submission_task_N.npz); returns its path."""
+    if not isinstance(test, Cases):
+        raise DataError(f"submit takes what test_cases(task, data, split.test) gives, not a {type(test).__name__}.")
     path = path or f"submission_task_{test.task}.npz"
     return submission.write_submission(path, test.task, test.ids, prediction, team)
 

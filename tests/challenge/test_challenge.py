@@ -93,6 +93,10 @@ def test_without_a_challenge_the_test_cases_are_those_of_the_data_at_hand(public
     for task in (1, 3):
         truth, (train, valid, test) = cases.truth_at_hand(task), challenge.load(task=task)
         assert (truth.ids == test.ids).all() and len(test) and len(train) and len(valid)
+        with pytest.raises(DataError, match="which rows are the test"):
+            challenge.test_cases(task, train)
+        with pytest.raises(DataError, match="takes what test_cases.* gives, not a (Heartbeats|Intracardiac)"):
+            challenge.submit(train, None, team="us")
 
 
 def test_the_ecg_belongs_to_its_id(made):
