@@ -49,7 +49,8 @@ def helper_page(name):
             "autoexception" if issubclass(value, Exception) else "autoclass")
         members = kind == "autoclass" and not issubclass(value, tuple)
         page.append(_directive(kind, f"{module}.{key}", *[":members:"] * members))
-        page += [_example(shown[key])] * (key in shown)
+        if key in shown:
+            page.append(_example(shown[key]))
     return "\n\n".join(page) + "\n"
 
 
