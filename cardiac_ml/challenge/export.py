@@ -2,7 +2,8 @@
 
     python -m cardiac_ml export-bundle OUT --challenge FOLDER
 
-The bundle's scoring program is this kit's scorer, copied. Field names: docs.codabench.org, Yaml-Structure, version 2.
+The bundle's scoring program is this kit's scorer, copied. The schema of competition.yaml: docs.codabench.org,
+Yaml-Structure, version 2; what is refused: github.com/codalab/codabench, src/apps/competitions/unpackers/v2.py.
 """
 import csv
 import io
@@ -17,6 +18,11 @@ from cardiac_ml.challenge import scoring, submission
 from cardiac_ml.files import DataError, atomic_write
 
 IMAGE = "jupyter/scipy-notebook:python-3.11"  # Python 3.11 with numpy, scipy, pandas and scikit-learn
+HERE = """
+## Here
+
+Hand in a zip file with your submission in it. In the phase Final you hand in once: choose your best file of the week.
+"""
 COMMAND = "python3 /app/program/scoring.py /app/input/ /app/output/"
 PROGRAM = '''"""Scores one submission: the only .npz or .csv file in input/res, with the truth in input/ref."""
 import json
@@ -62,7 +68,7 @@ def codabench(out, folder, task, start, end):
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.writestr("competition.yaml", json.dumps(competition(task, start, end), indent=1))  # JSON is YAML
         bundle.writestr("logo.png", _logo())
-        bundle.writestr("overview.md", (public / "README.md").read_text(encoding="utf-8"))
+        bundle.writestr("overview.md", (public / "README.md").read_text(encoding="utf-8") + HERE)
         bundle.writestr("terms.md", "Simulated data, no patients. Teaching software, not a medical device.\n")
         _nested(bundle, "scoring_program.zip", {"metadata.yaml": f"command: {COMMAND}\n", "scoring.py": PROGRAM,
                                                 **_scorer()})
@@ -80,16 +86,17 @@ def competition(task, start, end):
     """What competition.yaml says."""
     order = "desc" if scoring.MORE_IS_BETTER[task] else "asc"
     columns = [("score", scoring.MAIN[task]), ("low", "90 % interval from"), ("high", "to")]
-    phase = dict(public_data="public_data.zip", accepts_only_result_submissions=True, max_submissions_per_day=5)
+    phase = dict(public_data="public_data.zip", accepts_only_result_submissions=True)
     return {
         "version": 2, "title": f"Hearts: {submission.TASKS[task].title}", "image": "logo.png", "terms": "terms.md",
         "description": "Simulated hearts; learn from some, predict others.", "docker_image": IMAGE,
         "pages": [{"title": "Overview", "file": "overview.md"}],
         "tasks": [{"index": number, "name": f"Task {task}, {name}", "scoring_program": "scoring_program.zip",
                    "reference_data": f"reference_{name}.zip"} for number, name in enumerate(("week", "final"))],
-        "phases": [{"index": 0, "name": "Week", "start": start, "end": end, "tasks": [0], **phase},
-                   {"index": 1, "name": "Final", "start": end, "tasks": [1], **phase,
-                    "auto_migrate_to_this_phase": True}],
+        "phases": [{"index": 0, "name": "Week", "start": start, "end": end, "tasks": [0], **phase,
+                    "max_submissions_per_day": 5},
+                   # once: whoever migrates all files or tries again finds the best for the end by chance
+                   {"index": 1, "name": "Final", "start": end, "tasks": [1], **phase, "max_submissions": 1}],
         "leaderboards": [{"title": "Results", "key": "main", "submission_rule": "Force_Best", "columns": [
             {"title": title, "key": key, "index": number, "sorting": order, "precision": 3}
             for number, (key, title) in enumerate(columns)]}],
