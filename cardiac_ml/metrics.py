@@ -10,11 +10,12 @@
 Shapes are compared first, and a prediction that is not finite is refused: bad data never becomes a score.
 """
 from functools import wraps
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 from sklearn import metrics as sklearn_metrics
 
 try:
@@ -410,7 +411,8 @@ def bootstrap(scores, truth, prediction, groups=None, draws=400, level=0.9, seed
     Cases of one group resemble each other, so whole groups are drawn, with replacement, and each score is computed anew
     from what was drawn (without ``groups`` each row is its own). With few groups the middle of the drawn values is too
     narrow (of six it holds the truth in 80 % instead of 90), so their spread goes into a t interval instead. In
-    simulated worlds of 6, 12 and 20 hearts, even or skewed, 90 % intervals hold the true MAE and RMSE in 87 to 93 %.
+    simulated worlds of 6, 12 and 20 hearts or patients, even or skewed, 90 % intervals hold the true MAE, RMSE and
+    balanced accuracy in 87 to 93 %; less often a macro-F1 whose rare classes lie with one patient or two.
     """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     members, weights = _draw(_groups_of(groups, truth, prediction), draws, seed)
@@ -433,15 +435,25 @@ def bootstrap_table(scores, truth, prediction, groups=None, **options):
 
 def compare(score, truth, one, other, groups=None, draws=400, level=0.9, seed=0):
     """Comparison of two predictions of the same cases: the score of ``one`` minus that of ``other``, drawn together."""
-    truth, one, other = (np.asarray(array) for array in (truth, one, other))
-    members, weights = _draw(_groups_of(groups, truth, one, other), draws, seed)
-    drawn = [_drawn(score, truth, prediction, members, weights) for prediction in (one, other)]
-    value = float(score(truth, one) - score(truth, other))
-    half = _half_width(drawn[0] - drawn[1], members, level)
+    return compare_all(score, truth, [one, other], groups, draws, level, seed)[0, 1]
+
+
+def compare_all(score, truth, predictions, groups=None, draws=400, level=0.9, seed=0):
+    """(i, j) -> Comparison for each pair of predictions of the same cases, all drawn together."""
+    truth, predictions = np.asarray(truth), [np.asarray(prediction) for prediction in predictions]
+    members, weights = _draw(_groups_of(groups, truth, *predictions), draws, seed)
+    scores = [float(score(truth, prediction)) for prediction in predictions]
+    drawn = [_drawn(score, truth, prediction, members, weights) for prediction in predictions]
+    return {(one, other): _compared(scores[one] - scores[other], drawn[one] - drawn[other], members, level)
+            for one, other in combinations(range(len(predictions)), 2)}
+
+
+def _compared(value, drawn, members, level):
+    half = _half_width(drawn, members, level)
     if value == 0 or np.isnan(half):  # the same, or a single group: nothing speaks for a difference
         return Comparison(value, value - half, value + half, 1.0 if value == 0 else float("nan"))
-    t = stats.t(max(len(members) - 1, 1))
-    p = float(2 * t.sf(abs(value) / half * t.ppf((1 + level) / 2))) if half else 0.0
+    freedom = max(len(members) - 1, 1)
+    p = float(2 * stats.t.sf(abs(value) / half * stats.t.ppf((1 + level) / 2, freedom), freedom)) if half else 0.0
     return Comparison(value, value - half, value + half, p)
 
 
@@ -479,14 +491,27 @@ def _ends(value, drawn, members, level, limits):
     """(low, high). Errors of hearts are skewed, so those of an error, 0 or larger, are found on its logarithm.
 
     The worst hearts are the rare ones, so a few hearts tend to show too little error and too little spread at once: the
-    upper end is moved out by the square of the half-width, a rule that simulations chose (their coverage is a test).
+    upper end is moved out by the square of the half-width, a rule that simulations chose (their coverage is a test). A
+    share has two ends, so its scale is the logit, and half that square moves the end away from 0 or 1.
     """
     drawn = drawn[np.isfinite(drawn)]
+    if limits == SHARE:
+        return _ends_of_share(value, drawn, members, level)
     if limits == (0, np.inf) and value > 0 and (drawn > 0).all():
         half = _half_width(np.log(drawn), members, level)
         return float(value * np.exp(-half)), float(value * np.exp(half + half ** 2))
     half = _half_width(drawn, members, level)
     return tuple(np.clip([value - half, value + half], *limits).tolist())
+
+
+def _ends_of_share(value, drawn, members, level):
+    half_row = 0.5 / sum(map(len, members))  # added on both sides: a share of 1 has no logit
+    scaled, middle = (special.logit((share + half_row) / (1 + 2 * half_row)) for share in (drawn, value))
+    if (half := _half_width(scaled, members, level)) == 0:
+        return value, value
+    down, up = half + half ** 2 / 2 * (value > 0.5), half + half ** 2 / 2 * (value <= 0.5)
+    ends = special.expit([middle - down, middle + up]) * (1 + 2 * half_row) - half_row
+    return tuple(np.clip(ends, *SHARE).tolist())
 
 
 def _half_width(drawn, members, level):

@@ -3,7 +3,7 @@ import pytest
 import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from cardiac_ml import metrics
 from cardiac_ml.activation import apd90_ms
@@ -259,6 +259,22 @@ def test_the_interval_covers_what_it_says(groups, skewed):
         for name, found in metrics.bootstrap(scores, truth, 0 * truth, hearts, draws=200, seed=seed).items():
             held[name] += found.low <= expected[name] <= found.high
     assert all(860 <= times <= 940 for times in held.values()), held  # 87 to 93 %, and what chance does to 1000 worlds
+
+
+@pytest.mark.parametrize("groups", [6, 20])
+def test_the_interval_of_a_share_covers_what_it_says(groups):
+    """Patients are healthy or not, and each is recognised in its own share of the beats, most of them in nearly all."""
+    def found_in(patients, rng):
+        sick = rng.permutation(np.arange(patients) % 3 > 0).astype(int).repeat(50)
+        share = special.expit(rng.normal(2, 1, patients)).repeat(50)
+        return sick, np.eye(2)[np.where(rng.random(len(share)) < share, sick, 1 - sick)]
+    expected, held = metrics.balanced_accuracy(*found_in(6000, np.random.default_rng(1))), 0
+    for seed in range(600):
+        truth, called = found_in(groups, np.random.default_rng([groups, seed]))
+        found = metrics.bootstrap({"": metrics.balanced_accuracy}, truth, called, np.arange(groups).repeat(50),
+                                  draws=200)[""]
+        held += found.low <= expected <= found.high
+    assert 0.855 <= held / 600 <= 0.945, held / 600  # 87 to 93 %, and what chance does to 600 worlds
 
 
 @pytest.mark.parametrize("groups", [6, 20])

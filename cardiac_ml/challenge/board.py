@@ -6,7 +6,6 @@ patients says so after Holm's correction for all pairs; who cannot be told from 
 import hashlib
 import time
 from collections import Counter
-from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,10 +167,10 @@ def _notes(task, entry, twins):
 
 def different(metric, label, given, group):
     """Which pairs of teams differ by more than chance, after Holm's correction for all pairs: (teams, teams) bool."""
-    found, pairs = np.zeros((len(given), len(given)), bool), list(combinations(range(len(given)), 2))
-    if pairs and len(np.unique(group)) > 1:
-        p_values = [metrics.compare(metric, label, given[one], given[other], group).p for one, other in pairs]
-        found[tuple(np.transpose(pairs))] = holm(p_values)
+    found = np.zeros((len(given), len(given)), bool)
+    if len(given) > 1 and len(np.unique(group)) > 1:
+        pairs = metrics.compare_all(metric, label, given, group)
+        found[tuple(np.transpose(list(pairs)))] = holm([pair.p for pair in pairs.values()])
     return found | found.T
 
 

@@ -115,13 +115,10 @@ def read_submission(path, task, ids) -> Submission:
     read = _read_csv if Path(path).suffix.lower() == ".csv" else _read_npz
     with _refusing(path):
         ids = [str(name) for name in ids]
-        header, found, prediction = read(path, task, ids)
-        if wrong := problems(Submission(header, found, prediction), task, ids):
+        submission = read(path, task, ids)
+        if wrong := problems(submission, task, ids):
             raise DataError(" ".join(wrong))
-        if found != ids:
-            row = {name: number for number, name in enumerate(found)}
-            prediction = prediction[[row[name] for name in ids]]
-        return Submission(header, ids, prediction)
+        return submission
 
 
 def check(path, task, ids):
@@ -190,7 +187,13 @@ def _read_npz(path, task, ids):
         with _array(archive, "prediction") as (stream, shape, dtype):
             if wrong := _problems_of_form(header, found, shape, dtype, task, ids):
                 raise DataError(" ".join(wrong))
-            return header, found, _numbers(stream, shape, dtype)
+            return Submission(header, ids, _numbers(stream, shape, dtype, _places(found, ids)))
+
+
+def _places(found, ids):
+    """(cases,) where each case of the file belongs."""
+    place = {name: number for number, name in enumerate(ids)}
+    return np.array([place[name] for name in found], int)
 
 
 @contextmanager
@@ -230,14 +233,14 @@ def _texts(stream, count, dtype):
     return letters.view(dtype).tolist()
 
 
-def _numbers(stream, shape, dtype):
-    """float32 of this shape, piece by piece: neither a claim nor a bomb takes more memory than the result."""
+def _numbers(stream, shape, dtype, places):
+    """float32 of this shape, a few cases at a time: neither a claim nor a bomb takes more memory than the result."""
     values = np.empty(shape, np.float32)
-    flat = values.reshape(-1)
+    size = max(values[:1].size, 1)
     with np.errstate(all="ignore"):  # too large for float32 becomes infinite, which is found below
-        for start in range(0, flat.size, PIECE):
-            part = flat[start:start + PIECE]
-            part[:] = np.frombuffer(_exactly(stream, part.size * dtype.itemsize), dtype)
+        for some in np.array_split(places, max(values.size // PIECE, 1)):
+            part = np.frombuffer(_exactly(stream, len(some) * size * dtype.itemsize), dtype)
+            values[some] = part.reshape(len(some), *shape[1:])
     return values
 
 
@@ -286,7 +289,10 @@ def _read_csv(path, task, ids):
                 raise DataError(f"there are more than {_most(ids)} rows for {len(ids)} cases.")
             found.append(row[0])
             values.append([float(cell if delimiter == "," else cell.replace(",", ".")) for cell in row[1:]])
-    return header, found, np.array(values, np.float32).reshape(len(found), width)
+    given = np.array(values, np.float32).reshape(len(found), width)
+    if wrong := _problems_of_form(header, found, given.shape, given.dtype, task, ids):
+        raise DataError(" ".join(wrong))
+    return Submission(header, ids, given[np.argsort(_places(found, ids))])
 
 
 # ---- checking ----
