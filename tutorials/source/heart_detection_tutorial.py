@@ -145,9 +145,10 @@ plt.gca().set(xlabel="turned by (degrees)", ylabel="width, relative")
 plt.legend(frameon=False);
 
 # %% [markdown]
-# Turned corners give a wider heart than there is, at any angle, and most at 36 degrees: by nearly a
-# quarter. A network trained on such boxes finds too many enlarged hearts. `augment` turns the
-# ellipse that touches the four sides.
+# Compare the two curves: a turned ellipse gets narrower here, the box around its corners wider. The
+# gap grows with the angle; at 45 degrees the corners overstate the width by 40 percent. A network
+# trained on such boxes finds too many enlarged hearts. `augment` turns the ellipse that touches the
+# four sides.
 
 # %%
 changed = augment.augmented(data, SEED)
@@ -167,8 +168,9 @@ check("tutorial4.3", answer)
 # %% [markdown]
 # ## 3. Training
 #
-# Four fifths to learn from, one fifth to test on. How good is a box? **Intersection over union**
-# (IoU): the area that both boxes share, over the area that either covers. 1 is perfect.
+# We cut the pictures into five parts (*folds*): four to learn from, one to test on. How good is a
+# box? **Intersection over union** (IoU): the area that both boxes share, over the area that either
+# covers. 1 is perfect.
 
 # %%
 fold = training.fold_numbers(len(data), 5, SEED)
@@ -185,7 +187,8 @@ answers = {"mean box": np.repeat(scores.mean_box(train.sides)[None], len(test), 
 print(f"mean box: IoU {scores.iou(answers['mean box'], test.sides).mean():.3f}")
 
 # %% [markdown]
-# **Then a linear model**: pixels in, six numbers out.
+# **Then a linear model**: pixels in, six numbers out. PCA (principal component analysis) first writes
+# each picture as a sum of 60 patterns, those in which the training pictures differ most.
 
 # %%
 def flat(pictures):
@@ -198,16 +201,18 @@ answers["linear"] = linear.predict(flat(test.pictures))
 print(f"linear: IoU {scores.iou(answers['linear'], test.sides).mean():.3f}")
 
 # %% [markdown]
-# **Then the network**: a small ResNet-18 for one grey channel. Two things are made for this task:
+# **Then the network**: a small ResNet-18 for one grey channel. (That is a well-known network of 18
+# layers, in blocks that add something to what they were given.) Two things are made for this task:
 #
 # * It does not see the pixels themselves, but two views that hide the detector: the equalised
 #   picture (each pixel's rank) and the local contrast.
 # * For each side it gives a *distribution* over the columns (or rows) of the picture. The mean is
 #   the answer, and the spread says how sure it is.
 #
-# The loss has three parts: distance of the sides (smooth L1), overlap (generalised IoU, which has
-# a slope even where boxes do not meet), and cross-entropy of the distributions. Side views of the
-# chest are shown as examples of what is *not* asked for.
+# The loss has three parts: distance of the sides (smooth L1: the plain distance, rounded off where
+# it is nearly zero), overlap (generalised IoU, which has a slope even where boxes do not meet), and
+# cross-entropy of the distributions: minus the logarithm of what they give to the right place. Side
+# views of the chest are shown as examples of what is *not* asked for.
 
 # %%
 lateral_views = training.virtual_lateral_views(16, SIZE)
@@ -223,7 +228,8 @@ table = {name: scores.score_sides(test.to_pixels(sides), test.to_pixels(test.sid
 # %% [markdown]
 # Overlap alone says little about *what* is wrong. So the error of each side stands below it (in
 # pixels, and in mm where the size of a pixel is known), and that of the cardiothoracic ratio
-# (`ctr_error`), which is what a radiologist asks for:
+# (`ctr_error`), which is what a radiologist asks for. `iou_worst_tenth` is the IoU that nine pictures
+# in ten reach; `enlarged_agreement` says how often answer and reference agree on an enlarged heart:
 
 # %%
 pd.DataFrame(table).round(3)
@@ -251,9 +257,9 @@ worst = max(SIDES, key=lambda side: table["network"][f"{side}_px"])
 print("the network's worst side:", worst.replace("_", " "))
 
 # %% [markdown]
-# The lower edge is hard because the diaphragm hides it. On real pictures the upper one is as
-# hard, since no line is to be seen where the heart ends and the great vessels begin. People
-# disagree there as well, and so do hospitals: in a second one the upper edge was drawn 30 of 512
+# Two sides are hard to see. The lower edge (`heart_y1`) is hidden by the diaphragm; at the upper one
+# (`heart_y0`) there is no line where the heart ends and the great vessels begin. On real pictures
+# people disagree there as well, and so do hospitals: in a second one the upper edge was drawn 30 of 512
 # pixels higher. That costs a tenth of the IoU and nothing of the ratio. **Say side errors and
 # ratio, not only the overlap**: one number hides who is wrong, and where.
 #
@@ -308,9 +314,11 @@ number = int(np.argmax(found.confidence))
 finding.show_where_it_looked(test.pictures[number, 0], model);
 
 # %% [markdown]
-# A network that has learned the right thing looks at the edges of heart and diaphragm. One
-# picture proves little: look at several, and at wrong ones. If a side marker ever lights up, the
-# network has learned a shortcut.
+# The two maps ask different questions, so they need not agree: saliency changes every pixel by a
+# hair, occlusion takes a whole patch away. Of both, ask whether the bright places are ones that a
+# person would look at: edges of the heart, vessels above it, the diaphragm below. One picture proves
+# little: look at several, and at wrong ones. If a side marker or a corner ever lights up, the network
+# has learned a shortcut.
 #
 # The worst pictures teach more than the mean. Green is the reference, red the answer:
 
@@ -376,7 +384,8 @@ print(finder.card["about"])
 
 # %% [markdown]
 # Put the path of a picture of your own there (DICOM, PNG, JPEG or TIFF) and see what it finds,
-# and why. The virtual chest that stands there now is strange to it:
+# and why. Now a virtual chest stands there; this finder started on such chests, but what it learned
+# last are the boxes that people drew on real ones:
 
 # %%
 MY_PICTURE = phantom.make_radiographs(1, size=224, seed=5)[0][0]  # or "my_chest.dcm"

@@ -98,7 +98,8 @@ for digit, ax in enumerate(axes):
 # 1. **forward**: from pixels to a score per digit;
 # 2. **softmax**: from scores to probabilities;
 # 3. **loss**: minus the logarithm of the probability it gave to the right digit;
-# 4. **backward**: how would each weight have to move to lower the loss? (the chain rule);
+# 4. **backward**: how would each weight have to move to lower the loss? (By the *chain rule*: the slope of several steps in
+#    a row is the product of their slopes. So we go back through the steps, from the loss to the pixels, and multiply.)
 # 5. **step**: move every weight a little that way.
 
 # %%
@@ -163,7 +164,8 @@ check("tutorial1.2", answer)
 # ## 5. A convolutional network, in torch
 #
 # So far the network saw 64 unordered numbers. A *convolution* slides a small window (3 x 3 pixels) over the picture and looks for
-# the same stroke everywhere. So it needs fewer pictures to learn what a stroke is. Torch does the backward part for us.
+# the same stroke everywhere. So it needs fewer pictures to learn what a stroke is. Torch does the backward part for us. One round
+# through all training pictures is an *epoch*; the knob `EPOCHS` says how many.
 
 # %%
 def small_network(dropout=0.0, width=16):
@@ -246,7 +248,8 @@ check("tutorial1.3", answer, plain=overfitted[-1], cured=cured[-1])
 # %% [markdown]
 # ## 7. The test pile, once
 #
-# We choose the network trained on all training pictures, the best on the validation pile. How good is it really?
+# All choices are made. How good are the three that learned from all training pictures really? (One picture of 360 is 0.003, and
+# another 360 pictures would typically have moved each number by 0.01: a few pictures more or less may be luck.)
 
 # %%
 print(f"linear   {linear.score(pictures[test], labels[test]):.3f}")
@@ -286,7 +289,7 @@ check("tutorial1.4", answer, labels=labels[test], probability=probability)
 # ## 8. A heartbeat is a picture too
 #
 # One heartbeat of an ECG is 187 numbers in a row: a picture one pixel high. Drawn below each other, many heartbeats make an
-# image in which the classes can be seen. Which rows are from healthy hearts, which after an infarction?
+# image in which the classes can be seen. Left healthy hearts, right hearts after an infarction: what would you go by?
 
 # %%
 beats = heartbeats.load_ptb(hearts=HEARTS)

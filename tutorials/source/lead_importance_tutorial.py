@@ -143,8 +143,10 @@ net
 # %% [markdown]
 # `reader` looks along time, at each lead by itself (`groups=8`); `last` sums up what it found, 128 numbers a lead.
 # `head` gets the *sum* over the leads that are there, and from `present` which these are. What a hidden lead shows
-# never enters the sum. Training takes the same `fit` as everywhere; around the network stands `RandomSubsets`, which
-# draws the sets:
+# never enters the sum. (The rest is usual in networks: `SiLU` bends the numbers between two layers, `Dropout` hides
+# some of them in training, `BatchNorm1d` and `LayerNorm` bring them to one scale: the first over the beats that are
+# learned from together, the second over the numbers of one beat.) Training takes the same `fit` as everywhere; around
+# the network stands `RandomSubsets`, which draws the sets:
 
 # %%
 nets = []
@@ -176,7 +178,8 @@ def train_on_subsets(ecg_mv, target, outputs, loss, only=None, scaled=None):
 
 # %% [markdown]
 # Now ask it about every set, for every beat. The value of an answer is the **log-likelihood**: the logarithm of the
-# probability that it gave to the right diagnosis. 0 is perfect; four classes guessed evenly give log(1/4) = -1.39.
+# probability that it gave to the right diagnosis. 0 is perfect; four classes guessed evenly give log(1/4) = -1.39, and
+# classes guessed by how frequent they were in training give a little more.
 
 # %%
 def ask(net, ecg_mv):
@@ -214,6 +217,10 @@ by_class = np.stack([values[truth == k].mean(axis=0) for k in range(len(CLASSES)
 figures.lead_by_class(by_class, leads.INDEPENDENT, CLASSES, "share of the log-likelihood");
 
 # %% [markdown]
+# A column adds up to what all leads gain over the answer without any, and that answer is about the frequency of each
+# diagnosis. So the most frequent one has the best start and the least to win: a pale column is not a diagnosis that the
+# leads do not see (section 6 has another score, which does not depend on frequencies).
+#
 # And for a single beat, with its sign: which leads spoke for the right diagnosis, and which against it? This is the
 # beat on which all leads together did worst:
 
@@ -237,7 +244,8 @@ figures.pairs(pairs, leads.INDEPENDENT, "interaction (blue: complete, red: repla
 print(f"{(pairs[np.triu_indices(8, 1)] < 0).sum()} of 28 pairs replace each other")
 
 # %% [markdown]
-# Where a pair is red, the second lead repeats some of what the first one said. So how many do we need? The best set
+# (A field near zero could as well have the other sign.) Where a pair is red, the second lead repeats some of what the
+# first one said. So how many do we need? The best set
 # of each size, found by looking at all of them, beside sets in use: the limb leads alone (a monitor with three
 # electrodes gives all six of them from two), limb leads and one chest lead, a watch (lead I).
 
@@ -271,10 +279,10 @@ figures.bars(leads.LEADS, *shapley.mean_values(value_12, data.hearts[some]),
              unit="share of the log-likelihood");
 
 # %% [markdown]
-# Six limb leads share what two shared before. In a random order, the first of six players comes earlier than the
-# first of two, and finds more left to tell. And here each has a noise of its own, as if each had its own electrodes;
-# in a recording III is exactly II minus I. Whoever reads "the limb leads matter least, leave them out" off such a
-# picture has let the wrong players play.
+# The same two signals, another share: in a random order, the first of six players comes earlier than the first of two,
+# and finds more left to tell. And here each of the six has a noise of its own, as if each had its own electrodes, so
+# that six say more than two; in a recording III is exactly II minus I. Neither picture is wrong. But whoever asks about
+# signals must not let one signal play three times: **say who plays before you say who matters**.
 #
 # **Groups** can play too. Limb leads against chest leads, with everything inside a group coming and going together:
 
@@ -305,9 +313,10 @@ for players in ([2], [0, 1]):
 # layer, learned to rely on the chest leads, and was far behind with I and II alone. Its pictures looked just as
 # convincing.
 #
-# Another value one could choose: the area under the ROC curve, for one diagnosis against all others. It ranks records
-# instead of asking for honest probabilities, and it saturates: where two leads reach 0.98 already, all of them share
-# nearly the same area.
+# Another value one could choose: the area under the ROC curve (AUROC), for one diagnosis against all others. It is the
+# chance that a beat with this diagnosis gets a higher score for it than a beat without: 0.5 is guessing, 1 is perfect.
+# It ranks beats instead of asking for honest probabilities, it does not depend on how frequent a diagnosis is, and it
+# has a ceiling: once some leads have reached 1, whoever comes later can add nothing, however clear its own picture is.
 
 # %%
 mean_chance = chances.mean(axis=0)  # of the networks: (256, beats, classes)
@@ -357,24 +366,27 @@ error_saved(data.activation_ms, "ms", axes[0])
 error_saved(data.voltage_mv[:, ::3, ::20].reshape(len(data), -1), "mV", axes[1])
 
 # %% [markdown]
-# Compare the order of the leads with that of section 4: which leads matter depends on what you ask. (Lead II looks
-# along the body, and sees whether the wave runs up or down.)
+# Compare with section 4, but not bar by bar: where the intervals of two leads overlap, these hearts do not say which of
+# them is in front. What has surely changed is the question, and with it the unit: milliseconds, millivolts, and before
+# the logarithm of a probability. (Why Lead II should help with times: it looks along the body, and sees whether the wave
+# runs up or down.)
 #
 # A small network on 4 ms steps is not the one of tasks 3 and 4, and under this noise its errors are larger. But the
 # question here is which leads carry the answer, and for that it will do.
 #
 # ## 9. Exercises
 #
-# **Exercise 1.** In the stall of section 1, Cem learns to do exactly what Ben does (the same value in every set).
-# What do Ben and Cem have in common then, by which of the four properties? Answer with its name.
+# **Exercise 1.** In the stall of section 1, Cem learns to do exactly what Ben does: in every set, one can stand in for
+# the other. One of the four properties now says something about their shares. Which? Answer with its name.
 
 # %%
 answer = ...
 check("tutorial3.1", answer)
 
 # %% [markdown]
-# **Exercise 2.** Which two leads, of all pairs, make the best team of two for this diagnosis? Give their names in a
-# set, like `{"I", "V3"}`.
+# **Exercise 2.** Which two leads, of all pairs, make the best team of two for this diagnosis? Section 5 has looked at
+# all of them, but drew only their score: look into `best` (a line of code; `leads.INDEPENDENT` has the names). Give two
+# names in a set, like `{"I", "V3"}`.
 
 # %%
 answer = ...
@@ -397,8 +409,9 @@ check("tutorial3.3", answer, value=mean_value)
 #
 # ## 10. Real hospitals: reading a report
 #
-# All of this is one command for records of real hospitals: PTB-XL, Chapman-Shaoxing-Ningbo, or any WFDB folder of the
-# CinC challenges:
+# All of this is one command for records of real hospitals: PTB-XL, Chapman-Shaoxing-Ningbo (two free collections on
+# PhysioNet), or any folder from the yearly challenges of *Computing in Cardiology* in their format, WFDB (a text file
+# `.hea` beside a file of numbers, for each record):
 #
 #     python -m cardiac_ml lead-importance --train chapman/WFDBRecords --test ptb-xl --out leads
 #

@@ -36,8 +36,9 @@ SEED = 0
 # %% [markdown]
 # ## 1. A table
 #
-# Ten measurements of each person: age, sex, body mass index (`bmi`), blood pressure (`bp`) and six blood values. The target is a measure of how far
-# the disease has progressed one year later, from 25 to 346.
+# Ten measurements of each person: age, sex, body mass index (`bmi`), blood pressure (`bp`) and six blood values: cholesterol (`s1`), its "bad" part LDL (`s2`)
+# and its "good" part HDL (`s3`), the ratio of cholesterol and HDL (`s4`), the logarithm of the triglycerides, a blood fat (`s5`), and blood sugar (`s6`).
+# The target is a measure of how far the disease has progressed one year later, from 25 to 346.
 
 # %%
 people = load_diabetes(as_frame=True, scaled=False)
@@ -148,7 +149,7 @@ for name, error in errors.items():
 # %% [markdown]
 # ## 5. A small network
 #
-# Two layers with a bend between them, in torch. With 331 people a network has no advantage: a lesson worth a minute.
+# Two layers with a bend between them, in torch. Are 331 people enough for it? Compare with the linear model of section 2.
 
 # %%
 def train_small_network(x, y, steps=STEPS):
@@ -175,7 +176,7 @@ print(f"network on the people kept for the end: MAE {mean_absolute_error(y_test,
 # %% [markdown]
 # ## 6. Error bars
 #
-# Is the forest better than the line, or lucky? Draw 331 people again, with replacement, many times (*bootstrap*), and see how the score moves:
+# Is one model really better than another, or was it lucky with these people? Draw 331 people again, with replacement, many times (*bootstrap*), and see how the score moves:
 
 # %%
 rng = np.random.default_rng(SEED)
@@ -190,13 +191,16 @@ for i, (name, error) in enumerate(errors.items()):
 plt.gca().set(yticks=range(len(errors)), yticklabels=errors, xlabel="MAE, with its 90 % interval");
 
 # %% [markdown]
-# The intervals overlap. But all models predicted *the same people*, so compare them person by person: the difference has an interval of its own.
+# Where two intervals overlap, it may seem that nothing can be said. But all models predicted *the same people*: whoever is hard for one is often hard for the
+# other. So compare them person by person: the difference has an interval of its own, and it may be much shorter.
 
 # %%
 difference = spread["linear"] - spread["forest"]
 print("linear minus forest:", np.quantile(difference, [0.05, 0.95]).round(1))
 
 # %% [markdown]
+# Above zero, the forest would be better, below zero the linear model; an interval with zero inside leaves it open.
+#
 # **Exercise 3.** Is the forest clearly better than the linear model (the whole interval above zero)? Answer "yes" or "no".
 
 # %%
@@ -241,9 +245,9 @@ check("tutorial2.4", answer)
 # %% [markdown]
 # ## 8. Many numbers at once: a heart
 #
-# Now virtual hearts. From each 12-lead ECG we compute a few features by hand: how tall and how deep each lead's QRS complex is, how much area it
-# has, and when the heart's activity begins and ends. From these, **75 activation times at once**: when each of 75 points in the ventricles
-# fires.
+# Now virtual hearts. An ECG records the heart from the skin, from twelve sides: each side is a *lead*. In each lead, the large wave of a heartbeat is the *QRS
+# complex*: the *ventricles*, the two main chambers, activate. From each ECG we compute a few features by hand: how tall and how deep the QRS complex is in each lead,
+# how much area it has, and when the heart's activity begins and ends. From these, **75 activation times at once**: when each of 75 points in the ventricles fires.
 
 # %%
 data = intracardiac.load(hearts=HEARTS, cases=CASES)
