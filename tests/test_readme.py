@@ -75,7 +75,7 @@ def test_commands_exist(line):
         compile(words[2], line, "exec")
     elif words[1:2] == ["start.py"] or words[0].startswith("./"):
         assert (ROOT / (words[1] if words[0].startswith("python") else words[0])).exists()
-        if words[2:3] in (["check"], ["download"]):
+        if words[2:3] in (["check"], ["download"], ["predict"]):
             return command_line._parser().parse_args(words[2:])
         known = ("--quick", "test", "lab", "setup", "book", "--help", "COMMAND")
         assert not words[2:] or words[2] in known or words[2].isdigit(), line

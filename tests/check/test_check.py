@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 from tiny import flip_a_bit, made_heartbeat_files
 from tiny_intracardiac import made_batches, made_intracardiac_files
 
-from cardiac_ml import files, heartbeats, intracardiac, training
+from cardiac_ml import files, heartbeats, training
 from cardiac_ml.__main__ import main
 from cardiac_ml.check import __main__ as check
 from cardiac_ml.check import kit, machine
@@ -281,5 +281,5 @@ def test_records_of_a_broken_off_download(data, quick):
 
 
 def test_an_error_that_nobody_foresaw_is_a_row(monkeypatch, quick):
-    monkeypatch.setattr(intracardiac, "NAME", 5)
+    monkeypatch.setattr(intracardiac_files, "DATASET", 5)
     assert "TypeError" in failed("intracardiac").found
