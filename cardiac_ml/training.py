@@ -65,7 +65,7 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     sample_weight  (rows,) how often each row is drawn, relative to the others (default: each once an epoch)
     augment        function (inputs, targets, generator) -> (inputs, targets), of tensors, called for each minibatch
     device         "cpu", "cuda" or "mps"; default: an NVIDIA GPU if there is one, else the CPU
-    precision      "float32", "bfloat16", or "auto": the second where the hardware is made for it
+    precision      "float32", "bfloat16", or "auto": the second where the hardware is made for it, and gets it right
     checkpoint     a file, written after each epoch; where it exists, training goes on from it to the same result
 
     Interrupting it (the stop button) returns the best network so far. The same seed, device and number of threads give
@@ -76,14 +76,15 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     for name, value in dict(epochs=epochs, batch_size=batch_size, lr=lr).items():
         if not value > 0 or name != "lr" and value != int(value):
             raise DataError(f"{name} is {value}; it must be {'a' if name == 'lr' else 'a whole'} number larger than 0.")
-    device, precision = pick_device(device), pick_precision(precision, pick_device(device))
+    device = pick_device(device)
+    model.to(device)
+    precision = pick_precision(precision, device, model)
     rank, ranks = _join_processes(device)
     inputs, targets = _tensors(model, "train", train, device)
     held_out = _tensors(model, "valid", valid, device) if valid is not None else None
     if loss is functional.cross_entropy:
         _check_labels(predict(model, train[0][:1], device=device).shape[1], train[1], valid and valid[1])
     batches = math.ceil(len(inputs) / batch_size)
-    model.to(device)
     parallel = DistributedDataParallel(model) if ranks > 1 else model
     averaged = AveragedModel(model, multi_avg_fn=_running_average(ema_decay), use_buffers=True).eval()
     optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=lr, fused=device.type in ("cuda", "cpu"))
@@ -380,8 +381,11 @@ def pick_device(device=None):
     return torch.device(own if device is None else device)
 
 
-def pick_precision(precision, device):
-    """"float32" or "bfloat16"; "auto": the second where the hardware multiplies in it (else it is ten times slower)."""
+def pick_precision(precision, device, model=None):
+    """"float32" or "bfloat16"; "auto": the second where the hardware multiplies in it (else it is ten times slower).
+
+    Not for a ``model`` with a convolution that torch gets wrong in it, as 2.13 does on CPUs for kernels of 8 and 16.
+    """
     if precision not in ("auto", "float32", "bfloat16"):
         raise DataError(f"precision is {precision!r}; it can be 'auto', 'float32' or 'bfloat16'")
     if precision != "auto":
@@ -390,7 +394,20 @@ def pick_precision(precision, device):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     native = any(getattr(torch.cpu, test, bool)() for test in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)  # knows of ONEDNN_MAX_CPU_ISA
-    return "bfloat16" if device.type == "cpu" and native and known() else "float32"
+    if not (device.type == "cpu" and native and known()):
+        return "float32"
+    return "bfloat16" if model is None or all(map(_convolves_right, model.modules())) else "float32"
+
+
+@torch.no_grad()
+def _convolves_right(layer):
+    if not isinstance(layer, nn.Conv1d):
+        return True
+    shape = 2, layer.in_channels, layer.dilation[0] * layer.kernel_size[0] + 100
+    signal = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    right = layer(signal)
+    with torch.autocast("cpu", torch.bfloat16):
+        return bool((layer(signal) - right).norm() < 0.1 * right.norm())
 
 
 @contextmanager

@@ -424,6 +424,23 @@ def test_bfloat16_trains_as_well_where_the_processor_is_made_for_it():
     assert best_of(fitted) > 0.95
 
 
+class WrongInBfloat16(torch.nn.Conv1d):
+    """As torch 2.13 computes kernels of 8 on CPUs that multiply in bfloat16."""
+
+    def forward(self, x):
+        return -super().forward(x) if torch.is_autocast_enabled("cpu") else super().forward(x)
+
+
+def test_a_network_is_validated_as_it_predicts_where_bfloat16_goes_wrong():
+    """With all its outputs of the other sign, training would fit what ``predict`` never gives."""
+    train, valid = beats(), beats(60, seed=1)
+    net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), WrongInBfloat16(1, 8, 7), torch.nn.ReLU(),
+                              torch.nn.AdaptiveMaxPool1d(4), torch.nn.Flatten(), torch.nn.Linear(32, 3))
+    fitted = fit(net, train, valid, score=metrics.accuracy, epochs=3, **QUICK, device="cpu")
+    assert best_of(fitted) == metrics.accuracy(valid[1], predict(fitted.model, valid[0]))
+    assert training.pick_precision("auto", torch.device("cpu"), net) == "float32"
+
+
 def test_bfloat16_is_not_chosen_on_a_processor_that_only_imitates_it():
     code = ("import torch; from cardiac_ml.training import pick_precision; "
             "print(pick_precision('auto', torch.device('cpu')))")
