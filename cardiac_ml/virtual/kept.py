@@ -29,7 +29,7 @@ def heartbeats(hearts, seed, workers=None, out=None) -> Path:
     if name in _aside:
         return Path(_aside[name].name) / name
     try:
-        code = code_fingerprint(Path(__file__).parent, Path(__file__).parents[1] / "leads.py")
+        code = code_fingerprint(*simulators(Path(__file__).parent), Path(__file__).parents[1] / "leads.py")
         return cached(name, code, write)
     except OSError as error:
         _aside[name] = tempfile.TemporaryDirectory(prefix="cardiac_ml_")
@@ -58,7 +58,12 @@ def elsewhere(hearts, cases, seed, workers=None, progress=True) -> Path:
                  f"hearts elsewhere: a second simulator of this kit ({hearts} hearts, seed {seed}), for tests only")
 
 
+def simulators(folder) -> list[Path]:
+    """The files of a folder on which its hearts depend: all but the commands, and how hearts are kept."""
+    return sorted(set(folder.glob("*.py")) - {folder / "command.py", folder / "kept.py"})
+
+
 def _pack(name, simulator, batches, cases, source) -> Path:
     """The ``cases`` that ``batches()`` makes, made anew where the simulator's code or a neighbour's changed."""
-    return cached_pack(f"intracardiac_{name}", code_fingerprint(Path(simulator.__file__).parent),
+    return cached_pack(f"intracardiac_{name}", code_fingerprint(*simulators(Path(simulator.__file__).parent)),
                        lambda folder: write_pack(batches(), folder, cases, source))

@@ -1,5 +1,6 @@
 """Virtual hearts as a whole: would a cardiologist recognise them, and are they the same every time?"""
 from dataclasses import replace
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -7,12 +8,11 @@ import pytest
 
 from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError
-from cardiac_ml.virtual.points import POINT_NAMES
 from cardiac_ml.leads import LEADS, to_leads
-from cardiac_ml.virtual import dataset, patterns
-from tools import ecg_measures as measures
+from cardiac_ml.virtual import dataset, kept, patterns
 from cardiac_ml.virtual.patient import Speeds, draw_patient, electrodes_mv, make_patient, simulate_beats, voltages_mv
-from cardiac_ml.virtual.points import find_places, pulled_in, recording_points
+from cardiac_ml.virtual.points import POINT_NAMES, find_places, pulled_in, recording_points
+from tools import ecg_measures as measures
 
 KINDS = ("normal", "normal", "normal", "LBBB", "RBBB", "RVOT", "ectopic", "scar", "slow", "paced", "fusion", "sites")
 HEARTS = 5
@@ -257,3 +257,9 @@ def test_impossible_beats(population):
         simulate_beats(patient, beats.excitations[:1], bcl=700)
     with pytest.raises(DataError, match="positive"):
         make_patient(speeds=Speeds(along=-0.5))
+
+
+def test_kept_hearts_hang_on_the_simulators_and_on_no_command():
+    names = {path.name for path in kept.simulators(Path(kept.__file__).parent)}
+    assert {"dataset.py", "elsewhere.py", "beats.py", "membrane.py", "torso.py"} <= names
+    assert not names & {"command.py", "kept.py"}
