@@ -51,7 +51,8 @@ def _parser():
     pack.set_defaults(run=_pack)
     predict = commands.add_parser("predict", help="ask a trained network about files of one's own")
     for where, rooms in (
-            (commands, ("check.command", "new_patients.records", "challenge.command", "lead_importance.command")),
+            (commands, ("check.command", "download.command", "new_patients.records", "challenge.command",
+                        "lead_importance.command")),
             (simulate.add_subparsers(required=True, metavar="WHAT"), ("virtual.command", "heart3d.command")),
             (predict.add_subparsers(required=True, metavar="WHAT"), ("predict.command", "xray.command"))):
         for room in rooms:

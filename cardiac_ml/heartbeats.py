@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cardiac_ml.files import DataError, Split
-from cardiac_ml.formats.heartbeat_files import KAGGLE, PUBLISHED_ROWS, SAMPLES, find_pair, read_pair
+from cardiac_ml.formats.heartbeat_files import KAGGLE, SAMPLES, find_pair, read_pair
 from cardiac_ml.virtual import kept
 
 PTB_CLASSES = ("normal", "abnormal")
@@ -97,7 +97,7 @@ def load_mitbih(folder: str | Path | None = None, *, hearts: int | None = None) 
 def download(folder: str | Path | None = None) -> Path:
     """Fetch Kaggle's four files into ecg_dataset/ (or ``folder``) through kagglehub, if not there; check them."""
     from cardiac_ml.download import kaggle
-    return kaggle.heartbeats(PUBLISHED_ROWS, folder)
+    return kaggle.heartbeats(folder)
 
 
 def simulate(hearts: int = 64, seed: int = 0, out: str | Path | None = None, workers: int | None = None) -> Path:

@@ -34,6 +34,15 @@ def own_cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def data_home(monkeypatch, tmp_path):
+    """The folder in which the loaders look for real files, empty as the working folder is."""
+    monkeypatch.setenv("CARDIAC_ML_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "data"
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data for development; tests that need it skip where it is absent, and say so."""

@@ -26,8 +26,8 @@ LARGEST_HEADER = 1024  # bytes, before the numbers of a .npy file
 def rows():
     """All rows, one by one, as they are found. Bad data are a row and no error."""
     yield device()
-    for name, look in (("heartbeats", beats_on_disk), ("intracardiac", pairs_on_disk),
-                       ("records", records_on_disk), ("cache", cache), ("networks", networks), ("self-test", self_test)):
+    for name, look in (("heartbeats", beats_on_disk), ("intracardiac", pairs_on_disk), ("records", records_on_disk),
+                       ("cache", cache), ("networks", networks), ("self-test", self_test)):
         try:
             yield look()
         except (DataError, OSError) as error:
@@ -59,7 +59,8 @@ def device():
 def beats_on_disk():
     """The four CSV files: which are there, with how many lines, and whether the last one is whole."""
     place = heartbeat_files.find_folder()
-    sources = {name: place and heartbeat_files.find_file(place, f"{name}.csv") for name in heartbeats.PUBLISHED_ROWS}
+    published = heartbeat_files.PUBLISHED_ROWS
+    sources = {name: place and heartbeat_files.find_file(place, f"{name}.csv") for name in published}
     there = {name: source for name, source in sources.items() if source}
     if not there:
         return row("heartbeats", f"no real ones{f' in {place}' if place else ''}: virtual ones stand in "
@@ -72,8 +73,8 @@ def beats_on_disk():
                        f"Get archive.zip from {heartbeat_files.KAGGLE} and put it there as it is")
         if not missing:
             heartbeat_files.read_tables({name: there[name] for name in pair}, {name: counts[name] for name in pair})
-    other = [f"{name}.csv has {rows:,} of Kaggle's {heartbeats.PUBLISHED_ROWS[name]:,} lines"
-             for name, rows in counts.items() if rows != heartbeats.PUBLISHED_ROWS[name]]
+    other = [f"{name}.csv has {rows:,} of Kaggle's {published[name]:,} lines"
+             for name, rows in counts.items() if rows != published[name]]
     first = next(iter(there.values()))
     if other and not heartbeat_files.find_beside(first, "source.txt"):
         return row("heartbeats", f"{first.path}: {', '.join(other)}",
@@ -190,34 +191,39 @@ def networks(folder=Path(training.__file__).parent / "trained"):
 # ---- a small round of work ----
 
 def self_test():
-    """Load two files, train, predict and score, and ask a trained network: all in a folder that goes away again."""
+    """Load two files, train, predict and score, and ask a trained network: all in a folder that goes away again.
+
+    On one thread: for so little work, several wait for each other, on a busy machine for many seconds.
+    """
     rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder, other_cache(folder):
+    with tempfile.TemporaryDirectory() as folder, variables(CARDIAC_ML_CACHE=f"{folder}/cache", OMP_NUM_THREADS="1"):
         for label, name in enumerate(("ptbdb_normal", "ptbdb_abnormal")):
             beats = rng.uniform(0, 0.4, (96, heartbeat_files.COLUMNS)).astype(np.float32)
             beats[:, 60:90] += 0.5 * label
             beats[:, -1] = label
             heartbeat_files.write_rows(Path(folder) / f"{name}.csv", beats)
         data = heartbeats.load_ptb(folder)
-    train, test = data[::2], data[1::2]
-    with redirect_stderr(io.StringIO()):  # a bar of one second
-        net, _ = training.fit(models.HeartbeatNet(classes=2, width=8), (train.beats, train.label), epochs=10,
-                              batch_size=16)
-    auroc = metrics.auroc(test.label, training.probabilities(training.predict(net, test.beats)))
-    electrodes_mv = rng.normal(0, 1, (1, len(ELECTRODES), 1)) * np.sin(np.linspace(0, 6, intracardiac_files.SAMPLES))
-    ecg_mv = to_leads(electrodes_mv).astype(np.float32)
-    times_ms, _ = models.times_and_spreads(training.predict(training.pretrained("task_3"), ecg_mv))
+        train, test = data[::2], data[1::2]
+        with redirect_stderr(io.StringIO()):  # a bar of one second
+            net, _ = training.fit(models.HeartbeatNet(classes=2, width=8), (train.beats, train.label), epochs=10,
+                                  batch_size=16)
+        auroc = metrics.auroc(test.label, training.probabilities(training.predict(net, test.beats)))
+        electrodes_mv = rng.normal(0, 1, (1, len(ELECTRODES), 1)) * np.sin(
+            np.linspace(0, 6, intracardiac_files.SAMPLES))
+        ecg_mv = to_leads(electrodes_mv).astype(np.float32)
+        times_ms, _ = models.times_and_spreads(training.predict(training.pretrained("task_3"), ecg_mv))
     found = f"loaded, trained, predicted, scored: AUROC {auroc:.2f} (above 0.95); a map of {times_ms.size} points"
     well = auroc > 0.95 and np.isfinite(times_ms).all()
     return row("self-test", found, "" if well else "This machine computes wrongly: paste this into an issue of the kit")
 
 
 @contextmanager
-def other_cache(folder):
-    """Inside the block the cache is elsewhere."""
-    before = os.environ.get("CARDIAC_ML_CACHE")
-    os.environ["CARDIAC_ML_CACHE"] = str(Path(folder) / "cache")
+def variables(**named):
+    """Inside the block these environment variables are set."""
+    before = {name: os.environ.get(name) for name in named}
+    os.environ.update(named)
     try:
         yield
     finally:
-        os.environ.pop("CARDIAC_ML_CACHE") if before is None else os.environ.update(CARDIAC_ML_CACHE=before)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

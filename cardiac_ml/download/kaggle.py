@@ -5,17 +5,17 @@ from pathlib import Path
 
 from cardiac_ml.download import SETS, announce
 from cardiac_ml.files import DataError, atomic_write
-from cardiac_ml.formats.heartbeat_files import CLASSES_IN, find_file, read_rows
+from cardiac_ml.formats import heartbeat_files
 
 
-def heartbeats(rows: dict[str, int], folder: str | Path | None = None) -> Path:
-    """The files of tasks 1 and 2, if they are not there yet; each is read, and must have so many rows."""
-    home, files = announce("heartbeats", folder), [f"{name}.csv" for name in rows]
-    if not (home.exists() and all(find_file(home, file) for file in files)):
+def heartbeats(folder: str | Path | None = None) -> Path:
+    """The files of tasks 1 and 2, if they are not there yet; each is read, and must have the published rows."""
+    home, files = announce("heartbeats", folder), [f"{name}.csv" for name in heartbeat_files.PUBLISHED_ROWS]
+    if not (home.exists() and all(heartbeat_files.find_file(home, file) for file in files)):
         fetch(SETS["heartbeats"].database, files, home)
-    for name, expected in rows.items():
-        source = find_file(home, f"{name}.csv")
-        if (found := len(read_rows(source, CLASSES_IN[name]))) != expected:
+    for name, expected in heartbeat_files.PUBLISHED_ROWS.items():
+        source = heartbeat_files.find_file(home, f"{name}.csv")
+        if (found := len(heartbeat_files.read_rows(source, heartbeat_files.CLASSES_IN[name]))) != expected:
             raise DataError(f"{source} has {found} lines, expected {expected}. Remove it and download again.")
     print(f"All {len(files)} files are whole: {home}")
     return home
