@@ -34,7 +34,6 @@ SEED = 20261127                 # of no other hearts of the kit
 HEARTS_A_FILE = 20
 CASES = 8                       # a heart: many hearts teach more than many beats of each
 BODIES = 3                      # in which each beat is heard: the patient's own, and others'
-FIELDS = dict(zip(torso.LEAD_FIELDS, (0.5, 0.5)))  # a body that ends at its skin, or one without end
 WIDTHS = (1.0, 1.0, 1.5, 2.0)   # of the population, heart by heart
 KINDS = dict(sites=6, ectopic=5, focal=3, normal=4, LBBB=1.5, RBBB=1.5, scar=1.5, paced=1, RVOT=1, slow=1, fusion=1.5)
 VALID_FILES = 2                 # the first ones choose the best epoch and are never trained on
@@ -62,7 +61,7 @@ def simulate_heart(number, cases=CASES, seed=SEED):
     for k in range(cases):
         weights = np.concatenate([
             lead_weights(patient, solved, k, torso.move_electrodes(rng, body, width=width),
-                         rng.choice(list(FIELDS), p=list(FIELDS.values()))) for body in (patient.torso, *others)])
+                         rng.choice(torso.LEAD_FIELDS)) for body in (patient.torso, *others)])
         heard = signals.ecg_of(weights, solved.activation_ms[k], solved.apd_ms[k], patient.layer, int(bcl[k]),
                                float(g_kr[k]))
         ecg.append(independent(to_leads(heard.reshape(BODIES, 10, -1))))
@@ -182,7 +181,7 @@ def map_error(truth, output):
 def train(task, folder, out, epochs, start=None):
     """Train from the files in ``folder`` (more may come meanwhile) and save the network in half precision.
 
-    ``start`` is a network that was trained before; its minutes come on top.
+    ``start`` is a network that was trained before; its epochs, minutes and validation come first in the card.
     """
     paths = numbered(folder, 0, VALID_FILES + FIRST_FILES)
     while missing := [path.name for path in paths if not path.exists()]:
@@ -204,12 +203,12 @@ def train(task, folder, out, epochs, start=None):
         net.fit_scaling(ecg, target, upstroke_ms(target), apd90_ms(target), seed=SEED)
         net.timing.load_state_dict(timing.state_dict())
         settings = dict(loss=models.voltage_loss, score=metrics.mae_mv, batch_size=32, lr=1.5e-3, weight_decay=0.05)
-    before = 0
+    before = dict(epochs=0, minutes=0, validation=[])
     if start:
         trained = training.load(start)
         own = {name: value for name, value in trained.state_dict().items() if not name.startswith("timing.")}
         net.load_state_dict(own if task == "task_4" else trained.state_dict(), strict=task != "task_4")
-        before = trained.card["minutes"]
+        before = trained.card
     rows = np.resize(np.arange(len(ecg)), EPOCH_ROWS if task == "task_3" else EPOCH_ROWS // 4)
     net, history = training.fit(net, (ecg[rows], target[rows]), valid, maximize=False, epochs=epochs, augment=pool,
                                 checkpoint=folder / f"{task}.ckpt", seed=SEED, **settings)
@@ -220,8 +219,9 @@ def train(task, folder, out, epochs, start=None):
     net = net.half().float()  # as it will be read
     data = DATA.format(len(pool.seen) * HEARTS_A_FILE, len(pool.ecg), BODIES)
     training.save(out, copy.deepcopy(net).half(), data=data,
-                  scores=scores(task, net, (ecg, target)), fails=FAILS, epochs=epochs,
-                  minutes=before + round(history.seconds.sum() / 60), validation=history.score.round(3).tolist())
+                  scores=scores(task, net, (ecg, target)), fails=FAILS, epochs=before["epochs"] + epochs,
+                  minutes=before["minutes"] + round(history.seconds.sum() / 60),
+                  validation=[*before["validation"], *history.score.round(3).tolist()])
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {time.time() - started:.0f} s")
 
 

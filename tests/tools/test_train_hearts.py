@@ -90,5 +90,6 @@ def test_training_goes_on_where_it_was_and_keeps_half_precision(folder, heart, t
     train_hearts.train(task, folder, tmp_path / "out" / "more.npz" if task == "task_3" else out, 1, start=out)
     more = training.load(tmp_path / "out" / "more.npz" if task == "task_3" else out)
     assert more.card["minutes"] == net.card["minutes"] + 2, "a call that trains on adds its minutes"
+    assert more.card["epochs"] == 2 and more.card["validation"] == [*net.card["validation"], 1.0]
     assert all(torch.equal(one, more.state_dict()[name]) for name, one in again.state_dict().items()
                if name.endswith("weight") and not name.startswith(("known", "timing")))
