@@ -6,7 +6,7 @@ The core, a file a subject; each reads alone, and most can be copied alone:
     leads              ten electrodes -> twelve leads
     activation         activation times and action potential durations
     heartbeats         tasks 1 and 2: CSV files -> Heartbeats, and their splits
-    intracardiac       tasks 3 and 4: pairs of files -> Intracardiac, its splits, the order of its columns
+    intracardiac       tasks 3 and 4: pairs of files -> Intracardiac, and its splits
     models             1-D networks, losses, augmentations
     training           fit, predict, save, load
     metrics            scores as plain functions, and one bootstrap over patients or hearts

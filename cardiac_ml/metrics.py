@@ -314,7 +314,7 @@ ACTIVATION = {"MAE (ms)": mae_ms, "RMSE (ms)": rmse_ms, "95th percentile (ms)": 
 
 
 def coverage(truth, prediction, spread, level=0.9):
-    """Share of the labels inside the central interval of a Laplace distribution with this spread (mean error)."""
+    """Share of the labels inside the central interval of a Laplace distribution with this mean absolute error."""
     truth, prediction = same_shape(truth, prediction)
     inside = np.abs(truth - prediction) <= -np.log(1 - level) * same_shape(truth, spread)[1]
     return float(inside[np.isfinite(truth)].mean())

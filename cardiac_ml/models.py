@@ -260,8 +260,8 @@ def lead_sizes(ecg_mv):
 def laplace_loss(output, target_ms):
     """Negative log-likelihood of the error under a Laplace distribution whose size the network states; NaN left out."""
     if output.shape != (len(target_ms), 2, *target_ms.shape[1:]):
-        raise DataError(f"the network answers {tuple(output.shape)} where laplace_loss expects times and spreads for targets "
-                        f"{tuple(target_ms.shape)}; masked_l1 is the loss of a network that answers times only.")
+        raise DataError(f"the network answers {tuple(output.shape)} where laplace_loss expects times and spreads for "
+                        f"targets {tuple(target_ms.shape)}; masked_l1 is the loss for times only.")
     time_ms, spread_ms = output.unbind(1)
     known = torch.isfinite(target_ms)
     error = (time_ms - torch.where(known, target_ms, 0)).abs()
