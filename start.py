@@ -39,7 +39,7 @@ COMMANDS = ("run", "test", "lab", "setup", "book")
 KIT = ("simulate", "pack", "rebuild-heartbeats", "submit-template", "check", "score", "make-challenge", "export-bundle",
        "lead-importance", "predict", "download")
 UTF8 = dict(PYTHONUTF8="1")  # for every Python started from here: paths and output are the same in any locale
-Environment = collections.namedtuple("Environment", "kind python folder")  # kind: own, virtual, conda, colab (or Kaggle)
+Environment = collections.namedtuple("Environment", "kind python folder")  # kind: own, virtual, conda, colab
 
 
 class Stop(Exception):
@@ -102,7 +102,7 @@ def wrong_python(found):
 
 
 def surroundings():
-    """"colab", "own", "virtual" or "conda" when this file runs inside such an environment, else None."""
+    """"colab" (or Kaggle's like), "own", "virtual" or "conda" if this file runs inside such an environment, or None."""
     if os.environ.get("COLAB_RELEASE_TAG") or os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
         return "colab"
     if os.path.realpath(sys.prefix) == os.path.realpath(os.path.join(ROOT, ".venv")):
@@ -207,7 +207,7 @@ def install(target):
     for name, record in broken:
         if target.kind == "own" or name in gone:
             shutil.rmtree(record, ignore_errors=True)  # else pip would take that package for installed
-    if target.kind == "virtual" and not (gone or broken) and as_required(target.python):  # by uv run --with-requirements
+    if target.kind == "virtual" and not (gone or broken) and as_required(target.python):  # by uv run
         make_importable(target.python)
         write(stamp, wanted + "\n")
         return

@@ -123,7 +123,8 @@ def test_missing_venv_module_names_the_package(start, monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the made-up Python is a shell script")
-@pytest.mark.parametrize("said, words", [("disk on fire", "disk on fire"), ("ensurepip is not available", "apt install"),
+@pytest.mark.parametrize("said, words", [("disk on fire", "disk on fire"),
+                                         ("ensurepip is not available", "apt install"),
                                          ("ERROR: [Errno 28] No space left on device\nCalledProcessError",
                                           "disk is full.*\nERROR.*device$")])
 def test_half_made_environment_is_removed(start, tmp_path, said, words):
@@ -209,7 +210,8 @@ def test_the_check_installs_nothing(start, monkeypatch, arguments, tmp_path):
     monkeypatch.setattr(start, "surroundings", lambda: None)
     own = start.own_place()[1]
     monkeypatch.setattr(start, "version_of", lambda python: None)
-    assert start.main(arguments) == 0 and called[0][0] == sys.executable and called[0][1:3] == ["-m", "cardiac_ml.check"]
+    assert start.main(arguments) == 0
+    assert called[0][:3] == [sys.executable, "-m", "cardiac_ml.check"]
     monkeypatch.setattr(start, "version_of", lambda python: (3, 12) if python == own else None)
     assert start.main(arguments) == 0 and called[1][0] == own and called[1][3:] == arguments[1:]
     assert not (tmp_path / ".venv").exists()

@@ -111,7 +111,7 @@ def _add_challenge(commands):
     export.add_argument("--challenge", type=Path, metavar="FOLDER", required=True)
     export.add_argument("--tasks", type=int, nargs="+", choices=(1, 2, 3, 4), default=None)
     export.add_argument("--start", default="2030-01-01 00:00:00", help="UTC; can be changed on the site")
-    export.add_argument("--end", default="2030-01-08 00:00:00", help="UTC; then each hands in once more, for the final part")
+    export.add_argument("--end", default="2030-01-08 00:00:00", help="UTC; then each hands in once more, for the end")
     export.set_defaults(run=_export_bundle)
 
 

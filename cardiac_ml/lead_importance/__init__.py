@@ -2,7 +2,7 @@
 
 
 def download(name, folder=None):
-    """Fetch the records of a hospital, "ptb-xl" or "chapman", from PhysioNet into a folder of that name (or ``folder``).
+    """Fetch the records of a hospital, "ptb-xl" or "chapman", from PhysioNet into a folder so named (or ``folder``).
 
     Tens of thousands of small files: hours, in as many goes as you like. Of PTB-XL only the records of 100 Hz.
     """
