@@ -21,6 +21,9 @@ except ImportError:  # copied
 
 EIGHT = [LEADS.index(name) for name in INDEPENDENT]  # the other four leads follow from these
 SAMPLES, POINTS = 500, 75
+# What each of the eight sees of a dipole that points to the left, down, to the back (Dower et al., Clin Cardiol 1980).
+DIPOLE = torch.tensor([(.632, -.235, .059), (.235, 1.066, -.132), (-.515, .157, -.917), (.044, .164, -1.387),
+                       (.882, .098, -1.277), (1.213, .127, -.601), (1.125, .127, -.086), (.831, .076, .230)])
 
 
 # ---- blocks ----
@@ -438,10 +441,7 @@ class ActionPotentialNet(EcgNet):
         since = torch.arange(SAMPLES, device=time_ms.device) - time_ms[:, :, None]
         rate = (self.usual_duration_ms - self.STEADY_MS) / (duration_ms - self.STEADY_MS).clamp(min=20)
         since = since.clamp(max=self.STEADY_MS) + (since - self.STEADY_MS).clamp(min=0) * rate[:, :, None]
-        place = ((since + self.BEFORE_MS) / self.STEP_MS).clamp(0, curves.shape[2] - 1.001)
-        left = place.floor().long()
-        low, high = curves.gather(2, left), curves.gather(2, left + 1)
-        return low + (high - low) * (place - left)
+        return read_at(curves, (since + self.BEFORE_MS) / self.STEP_MS)
 
     @torch.no_grad()
     def fit_scaling(self, ecg_mv, voltage_mv, activation_ms, duration_ms, seed=0):
@@ -523,31 +523,38 @@ class Template:
 # ---- tasks 3 and 4: harmless changes of a recording, drawn anew for every minibatch ----
 
 class Augment:
-    """Changes that a real recording could have: another onset, gain, noise, electrode place, a lead fallen off.
+    """Changes that a recording could have: another onset, gain, noise, electrode place, a lead fallen off; and those of
+    another heart: it lies turned in its chest, everything in it is slower or faster.
 
-    Called with (ecg_mv (n, 12, 500), target, generator), as ``fit`` does. A later onset moves the answer with the ECG:
-    times grow by the shift, voltages move along the time axis.
+    Called with (ecg_mv (n, 12, 500), target, generator), as ``fit`` does. The answer moves with the ECG: times are
+    stretched and grow by the shift, voltages move along the time axis.
     """
 
-    def __init__(self, shift_ms=8, gain=0.2, lead_gain=0.05, mix=0.05, noise_mv=0.01, drop=0.05):
-        self.shift_ms, self.gain, self.lead_gain = shift_ms, gain, lead_gain
-        self.mix, self.noise_mv, self.drop = mix, noise_mv, drop
+    def __init__(self, shift_ms=8, gain=0.2, lead_gain=0.05, mix=0.05, noise_mv=0.01, drop=0.05, slower=0.15, turn=0.2):
+        self.shift_ms, self.gain, self.lead_gain, self.mix = shift_ms, gain, lead_gain, mix
+        self.noise_mv, self.drop, self.slower, self.turn = noise_mv, drop, slower, turn  # turn: radians
 
     def __call__(self, ecg_mv, target, generator=None):
         n, device = len(ecg_mv), ecg_mv.device
         normal = lambda *size: torch.randn(size, generator=generator, device=device)
         uniform = lambda *size: torch.rand(size, generator=generator, device=device)
-        shift = (uniform(n) * (2 * self.shift_ms + 1)).long() - self.shift_ms
-        ecg_mv = shifted(ecg_mv, shift)
-        target = target + shift[:, None] if target.ndim == 2 else shifted(target, shift)
-        eight = ecg_mv[:, EIGHT] * (1 + self.gain * normal(n, 1, 1)) * (1 + self.lead_gain * normal(n, 8, 1))
+        shift = (uniform(n, 1) * (2 * self.shift_ms + 1)).floor() - self.shift_ms
+        stretch = torch.exp(self.slower * (2 * uniform(n, 1) - 1))
+        now = ((torch.arange(SAMPLES, device=device) - shift) / stretch)[:, None]
+        target = stretch * target + shift if target.ndim == 2 else read_at(target, now)
+        eight = read_at(ecg_mv[:, EIGHT], now)
+        eight = eight * (1 + self.gain * normal(n, 1, 1)) * (1 + self.lead_gain * normal(n, 8, 1))
         eight = eight + self.mix * normal(n, 8, 8) @ eight  # a displaced electrode sees a bit of the other leads
+        same, dipole = torch.eye(3, device=device)[None], DIPOLE.to(device)
+        turned = torch.matrix_exp(torch.linalg.cross(self.turn * normal(n, 1, 3), same)) - same
+        eight = eight + dipole @ turned @ torch.linalg.pinv(dipole) @ eight
         fallen_off = uniform(n, 8, 1) <= self.drop * (uniform(n, 1, 1) < 0.5)
         return from_independent(eight * ~fallen_off + self.noise_mv * normal(n, 8, SAMPLES)), target
 
 
-def shifted(signal, shift):
-    """Each case (n, channels, time) moved later by its own number of samples; the ends are held: copied edge values."""
-    time = torch.arange(signal.shape[-1], device=signal.device) - shift[:, None]
-    index = time.clamp(0, signal.shape[-1] - 1)[:, None, :].expand(signal.shape)
-    return signal.gather(2, index)
+def read_at(signal, time):
+    """Signals (n, channels, samples) at times (n, channels or 1, any number): lines between samples, the ends held."""
+    left = time.floor().clamp(0, signal.shape[-1] - 2)
+    index = left.long().expand(*signal.shape[:2], -1)
+    low, high = signal.gather(2, index), signal.gather(2, index + 1)
+    return low + (high - low) * (time - left).clamp(0, 1)

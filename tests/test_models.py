@@ -11,9 +11,9 @@ from cardiac_ml import metrics
 from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError
 from cardiac_ml.leads import from_independent
-from cardiac_ml.models import (ActionPotentialNet, ActivationNet, Augment, AugmentBeats, BatchNorm1d, Conv1d,
-                               CrossEntropy, HeartbeatNet, KnownEcgs, ResidualBlock, SqueezeExcite, Template,
-                               VoltageNet, calibrate_spread, class_weights, laplace_loss, masked_l1, shifted,
+from cardiac_ml.models import (DIPOLE, EIGHT, ActionPotentialNet, ActivationNet, Augment, AugmentBeats, BatchNorm1d,
+                               Conv1d, CrossEntropy, HeartbeatNet, KnownEcgs, ResidualBlock, SqueezeExcite, Template,
+                               VoltageNet, calibrate_spread, class_weights, laplace_loss, masked_l1, read_at,
                                times_and_spreads, transfer, voltage_loss)
 from cardiac_ml.training import fit, load, predict, save
 
@@ -173,7 +173,7 @@ def test_it_learns_the_maps_and_keeps_absolute_time(hearts, activation_model):
     assert time_ms.shape == spread_ms.shape == (8, 75) and (spread_ms > 0).all()
     truth, mean_map = hearts.activation_ms[TEST], hearts.activation_ms[TRAIN].mean(axis=0)
     assert metrics.mae_ms(truth, time_ms) < 0.4 * metrics.mae_ms(truth, np.tile(mean_map, (8, 1)))
-    later = shifted(torch.as_tensor(hearts.ecg_mv[TEST]), torch.full((8,), 8)).numpy()
+    later = read_at(torch.as_tensor(hearts.ecg_mv[TEST]), torch.arange(500.0).expand(8, 1, 500) - 8).numpy()
     assert np.mean(predict(activation_model, later)[:, 0] - time_ms) == pytest.approx(8, abs=3)
 
 
@@ -259,16 +259,38 @@ def test_a_point_without_any_label_is_named(hearts):
 
 def test_augmentation_moves_the_answer_with_the_signal_and_keeps_the_leads_consistent(hearts):
     ecg = torch.as_tensor(hearts.ecg_mv[:6])
-    only_shift = Augment(shift_ms=10, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0)
+    nothing = dict(shift_ms=0, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0, slower=0, turn=0)
+    only_shift = Augment(**nothing | dict(shift_ms=10))
     moved, times = only_shift(ecg, torch.zeros(6, 75), torch.Generator().manual_seed(3))
     assert len(set(times[:, 0].tolist())) > 1 and (times == times[:, :1]).all()
     for case, shift in zip(range(6), times[:, 0].long().tolist()):
         a, b = (moved[case, :, max(shift, 0):500 + min(shift, 0)], ecg[case, :, max(-shift, 0):500 - max(shift, 0)])
         assert torch.allclose(a, b, atol=1e-4)
     _, voltage = only_shift(ecg, torch.as_tensor(hearts.voltage_mv[:6]), torch.Generator().manual_seed(3))
-    assert torch.equal(voltage, shifted(torch.as_tensor(hearts.voltage_mv[:6]), times[:, 0].long()))
+    assert torch.equal(voltage, read_at(torch.as_tensor(hearts.voltage_mv[:6]), torch.arange(500) - times[:, :1, None]))
+    same, _ = Augment(**nothing)(ecg, times, torch.Generator().manual_seed(3))
+    assert torch.allclose(same, ecg, atol=1e-5)
     ecg, _ = Augment()(ecg, torch.zeros(6, 75), torch.Generator().manual_seed(0))
     assert torch.allclose(ecg[:, 2], ecg[:, 1] - ecg[:, 0], atol=1e-5)  # III = II - I
+
+
+def test_in_a_slower_heart_the_wave_and_its_label_come_later_by_the_same_share():
+    slower = Augment(shift_ms=0, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0, slower=0.3, turn=0)
+    when = torch.tensor([[60.0], [100.0]]).expand(2, 75)
+    wave = torch.exp(-((torch.arange(500) - when[:, :1]) / 20) ** 2)[:, None].expand(2, 12, 500)
+    ecg, times = slower(from_independent(wave[:, EIGHT]), when, torch.Generator().manual_seed(0))
+    _, voltage = slower(ecg, wave[:, :1].expand(2, 75, 500), torch.Generator().manual_seed(0))
+    assert (times - when).abs().min() > 2
+    for found in (ecg[:, 0], voltage[:, 0]):
+        assert torch.allclose(found.argmax(1).float(), times[:, 0], atol=0.6)
+
+
+def test_a_heart_that_lies_turned_keeps_the_size_of_its_dipole(hearts):
+    ecg = from_independent(DIPOLE @ torch.randn(4, 3, 500, generator=torch.Generator().manual_seed(0)))
+    turn = Augment(shift_ms=0, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0, slower=0, turn=0.5)
+    turned, _ = turn(ecg, torch.zeros(4, 75), torch.Generator().manual_seed(1))
+    before, after = (torch.linalg.pinv(DIPOLE) @ some[:, EIGHT] for some in (ecg, turned))
+    assert torch.allclose(before.norm(dim=1), after.norm(dim=1), atol=1e-3) and (before - after).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("net", [ActivationNet(width=8), VoltageNet(widths=(8, 8, 8, 8)), HeartbeatNet(3, 8, (1, 1)),
