@@ -8,8 +8,10 @@
 
 A killed call goes on where it was: hearts lie in files of twenty, training in a checkpoint after each epoch.
 
-The hearts are wider than the default ones: up to twice the spread of the population, leads of a ball or of an infinite
-body, faster and slower layers. Beats are of every kind, each with a pattern of its own, and heard in several bodies.
+The hearts are wider than the default ones: up to twice the spread of the population, faster and slower along, across
+and through the fibres, and in the layer. Beats are of every kind, each with a pattern of its own, and heard in several
+bodies: a ball or one without end, electrodes on a ball or on a chest, a muscle that conducts alike in all directions or
+as its fibres run.
 """
 import argparse
 import copy
@@ -28,7 +30,8 @@ from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.files import atomic_write, cache_folder
 from cardiac_ml.leads import from_independent, independent, to_leads
 from cardiac_ml.virtual import patterns, population, signals, torso
-from cardiac_ml.virtual.patient import draw_patient, lead_weights, simulate_beats, voltages_mv
+from cardiac_ml.virtual.anatomy import draw_shape
+from cardiac_ml.virtual.patient import Speeds, lead_weights, make_patient, simulate_beats, voltages_mv
 
 SEED = 20261127                 # of no other hearts of the kit
 HEARTS_A_FILE = 20
@@ -51,32 +54,68 @@ def simulate_heart(number, cases=CASES, seed=SEED):
     """ECGs (cases, BODIES, 8, 500) of the independent leads and voltages (cases, 75, 500) of one heart."""
     width = WIDTHS[number % len(WIDTHS)]
     rng = np.random.default_rng([seed, number])
-    patient = draw_patient(seed, number, width=width)
+    patient = wide_patient(rng, width)
     heart = patient.heart
     others = [torso.around(heart, torso.draw_torso(rng, heart.shape.rv_angle_deg, width)) for _ in range(BODIES - 1)]
     beats = [_beat(heart, rng, width) for _ in range(cases)]
     bcl, g_kr = rng.choice(population.CYCLE_LENGTHS_MS, cases), rng.choice(population.G_KR_PERCENT, cases) / 100
     solved = simulate_beats(patient, beats, bcl, g_kr, rng.uniform(1, 8, cases), rng.uniform(0.8, 1.2, cases))
+    listeners = [(as_conductor(patient, min(1.0, 1.5 * rng.random())), body) for body in (patient.torso, *others)]
     ecg = []
     for k in range(cases):
-        weights = np.concatenate([
-            lead_weights(patient, solved, k, torso.move_electrodes(rng, body, width=width),
-                         rng.choice(torso.LEAD_FIELDS)) for body in (patient.torso, *others)])
+        weights = np.concatenate([listened(rng, listener, solved, k, body, width) for listener, body in listeners])
         heard = signals.ecg_of(weights, solved.activation_ms[k], solved.apd_ms[k], patient.layer, int(bcl[k]),
                                float(g_kr[k]))
         ecg.append(independent(to_leads(heard.reshape(BODIES, 10, -1))))
     return np.stack(ecg), np.stack([voltages_mv(patient, solved, k) for k in range(cases)])
 
 
+def wide_patient(rng, width):
+    """A patient whose speeds along, across and through the fibres are less bound to each other than usual."""
+    shape = draw_shape(rng, width)
+    along = population.middle("speeds")["along"] * np.exp(rng.normal(0, 0.12))
+    speeds = Speeds(along, along * rng.uniform(0.42, 0.9), along * rng.uniform(0.42, 0.9),
+                    population.draw(rng, "speeds", width)["layer"])
+    return make_patient(shape, torso.draw_torso(rng, shape.rv_angle_deg, width),
+                        signals.draw_repolarisation(rng, width), speeds)
+
+
+def as_conductor(patient, share):
+    """The same heart with a muscle that conducts as its fibres run (1), alike in all directions (0), or between.
+
+    The ECG hangs on this and the activation does not; nobody has measured it in the living.
+    """
+    along, *others = patient.speeds.muscle
+    ways = [along * (speed / along) ** share for speed in others]
+    return replace(patient, speeds=Speeds(along, *ways, patient.speeds.layer),
+                   stiffness=torso.stiffness(patient.heart, (along, *ways)))
+
+
+def listened(rng, patient, solved, k, body, width):
+    """Weights (10, n) of beat ``k`` in a body: a ball, one without end, or that with electrodes nearer to a chest's."""
+    body = torso.move_electrodes(rng, body, width=width)
+    field = rng.choice(("sphere", "infinite", "chest"))
+    if field == "chest":
+        usual, ways = population.middle("torso"), torso.BALL_WAYS
+        ball = usual["radius_mm"] * ways / np.linalg.norm(ways, axis=1, keepdims=True)
+        places = ball + rng.random() * (body.electrodes_mm - body.heart_mm - ball)
+        places = places * np.exp(rng.normal(0, 0.12, 3))        # taller or shorter, wider, deeper
+        body = replace(body, electrodes_mm=usual["electrodes_mm"] + places - ball)
+    return lead_weights(patient, solved, k, body, "sphere" if field == "sphere" else "infinite")
+
+
 def _beat(heart, rng, width):
-    """A beat of a drawn kind; its fast layers conduct at their own share of the usual speed."""
+    """A beat of a drawn kind; its fast layers conduct at their own share of the usual speed, and half of the time each
+    early site fires some ms before or after its usual time."""
     names, weights = list(KINDS), np.array(list(KINDS.values()))
     kind = str(rng.choice(names, p=weights / weights.sum()))
     beat = (patterns.point_focus(heart, rng.integers(75)) if kind == "focal" else
             patterns.excitation(kind, heart, rng, int(rng.integers(1 << 30)), width))
     layer = np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= heart.shape.layer_mm
     slowness = np.where(layer, beat.slowness / rng.uniform(0.65, 1.15), beat.slowness).astype(np.float32)
-    return replace(beat, slowness=slowness, apd_shift_ms=beat.apd_shift_ms + rng.normal(0, 10))
+    ms = np.array([ms for _, ms in beat.sites]) + rng.choice((0, 5)) * rng.normal(size=len(beat.sites))
+    return replace(beat, slowness=slowness, apd_shift_ms=beat.apd_shift_ms + rng.normal(0, 10),
+                   sites=[(place, t) for (place, _), t in zip(beat.sites, ms - ms.min())])
 
 
 def simulate(folder, hearts):
@@ -140,15 +179,23 @@ class Pool:
         if self.calls % 100 == 0:
             self.look()
         beat = torch.randint(len(self.ecg), (len(ecg_mv),), generator=generator).tolist()
-        body = torch.randint(BODIES, (len(ecg_mv),), generator=generator).tolist()
-        ecg_mv = from_independent(torch.stack([self.ecg[k][b] for k, b in zip(beat, body)]).float())
+        ecg_mv = other_body(torch.stack([self.ecg[k] for k in beat]).float(), generator)
         target = torch.stack([self.target[k] for k in beat]).float()
         if self.task == "task_3":
             ecg_mv = other_recovery(ecg_mv, target, generator)
         return HARMLESS(*other_recording(ecg_mv, target, generator), generator)
 
 
-HARMLESS = models.Augment(shift_ms=10, gain=0.15, lead_gain=0.08, mix=0.07, noise_mv=0.015)
+HARMLESS = models.Augment(shift_ms=10, gain=0.15, lead_gain=0.08, mix=0.07, noise_mv=0.015, slower=0.2)
+
+
+def other_body(ecg_mv, generator):
+    """(rows, BODIES, 8, 500) -> (rows, 12, 500): in one of the bodies, or in one between them, since ECGs add up."""
+    rows = len(ecg_mv)
+    one = functional.one_hot(torch.randint(BODIES, (rows,), generator=generator), BODIES)
+    share = -torch.log(torch.rand((rows, BODIES), generator=generator).clamp(min=1e-6))
+    share = torch.where(torch.rand((rows, 1), generator=generator) < 0.5, one, share / share.sum(1, keepdim=True))
+    return from_independent(torch.einsum("rb,rblt->rlt", share, ecg_mv))
 
 
 def other_recovery(ecg_mv, time_ms, generator):
