@@ -427,7 +427,7 @@ def call(command, folder=None, **variables):
 def run_tests(python, arguments):
     workers = str(min(os.cpu_count() or 1, 8))  # more would only compete for memory: each worker loads torch
     print("Running the tests ...", flush=True)
-    return call([python, "-m", "pytest", "-n", workers, "--dist", "loadfile"] + arguments,
+    return call([python, "-m", "pytest", "-n", workers, "--dist", "loadfile", "--no-loadscope-reorder"] + arguments,
                 OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", MPLBACKEND="Agg")
 
 
