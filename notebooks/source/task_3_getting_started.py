@@ -399,14 +399,14 @@ pd.DataFrame({
 #
 # More hearts, wider apart, and more time than a notebook has: the kit brings a network that had them
 # (`python -m tools.train_hearts` makes it). It has never seen a heart of this notebook. Its card (*bodies*: each beat is
-# recorded on the skin of several chests):
+# recorded on the skin of several chests), and how it learned. Its validation hearts differ more from each other than ours, so
+# errors there are larger; where the curve starts to wander, training went on with large steps and more hearts:
 
 # %%
 long = pretrained("task_3")
 print(long.card["data"], long.card["fails"], sep="\n\n")
 
 # %%
-# Its validation hearts differ more from each other than ours: their errors are larger
 plt.plot(range(1, len(long.card["validation"]) + 1), long.card["validation"])
 plt.gca().set(xlabel="epoch", ylabel="error on its own validation hearts (ms)", ylim=(0, None));
 
