@@ -97,7 +97,7 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     ended = "all epochs"
     bar = tqdm(total=epochs * batches, initial=len(rows) * batches, unit="step", **dict(disable=True) if rank else {})
     own_chance = torch.random.fork_rng([device] if device.type == "cuda" else [])
-    with cpu_threads(), own_chance, _memory_explained(batch_size), bar:
+    with cpu_threads(), own_chance, _explained(batch_size), bar:
         try:
             for epoch in range(len(rows) + 1, epochs + 1):
                 started, losses = time.perf_counter(), []
@@ -156,13 +156,12 @@ def predict(model, inputs, batch_size=256, device=None):
     was_training, parts = model.training, []
     model.to(device).eval()
     try:
-        with cpu_threads(), torch.inference_mode(), _memory_explained(batch_size):
+        with cpu_threads(), torch.inference_mode(), _explained(batch_size, model, inputs):
             for start in range(0, len(inputs), batch_size):
                 rows = np.array(inputs[start:start + batch_size], dtype=np.float32)
                 parts.append(model(torch.from_numpy(rows).to(device)).float().cpu())
                 if len(parts[-1]) != len(rows):
-                    raise DataError(f"{type(model).__name__} answered {len(rows)} rows with an output of shape "
-                                    f"{tuple(parts[-1].shape)}; its first axis must be the rows.")
+                    raise ValueError(f"answered {len(rows)} rows with an output of shape {tuple(parts[-1].shape)}")
     finally:
         model.train(was_training)
     return torch.cat(parts).numpy()
@@ -216,22 +215,24 @@ def _tensors(model, name, pair, device):
     if len(inputs) != len(targets):
         raise DataError(f"{name} has {len(inputs)} inputs and {len(targets)} targets; each input needs its target.")
     if len(inputs) == 0:
-        advice = ("Hold out at least one row of each class, or pass valid=None to train without choosing the best "
-                  "epoch." if name == "valid" else "Check the split that made it.")
-        raise DataError(f"{name} has no rows. {advice}")
+        raise DataError(f"{name} has no rows. Check its split{', or do without: valid=None' * (name == 'valid')}.")
     for start in range(0, len(inputs), 4096):  # in pieces: it may be a memory map larger than the memory
         part = np.asarray(inputs[start:start + 4096])
         good = np.isfinite(part).reshape(len(part), -1).all(axis=1)
         if not good.all():
             raise DataError(f"{name} inputs: row {start + int(good.argmin())} holds NaN or infinity. Fill in or leave "
                             "out such rows before training.")
-    inputs = np.ascontiguousarray(getattr(model, "check_input", np.asarray)(inputs))
+    try:
+        inputs = np.ascontiguousarray(getattr(model, "check_input", np.asarray)(inputs))
+        predict(model, inputs[:1], device=device)
+    except DataError as error:
+        swapped = f" {name} is inputs {np.shape(inputs)} and targets {np.shape(targets)}: did you mean them swapped?"
+        raise DataError(f"{error}{swapped * (np.ndim(targets) > np.ndim(inputs))}") from error
     targets = np.ascontiguousarray(targets)
     if targets.dtype.kind == "f" and np.isnan(targets).all():
         raise DataError(f"all {targets.size} {name} targets are NaN: there is nothing to learn from.")
-    whole = targets.dtype.kind in "iub"
-    return (torch.as_tensor(inputs).to(device, torch.float32),
-            torch.as_tensor(targets).to(device, torch.int64 if whole else torch.float32))
+    kind = torch.int64 if targets.dtype.kind in "iub" else torch.float32
+    return torch.as_tensor(inputs).to(device, torch.float32), torch.as_tensor(targets).to(device, kind)
 
 
 def _check_labels(classes, train_labels, valid_labels):
@@ -246,10 +247,8 @@ def _check_labels(classes, train_labels, valid_labels):
                             "class numbers (rows,). For others give fit a loss, such as torch.nn.functional.mse_loss.")
         present.append(set(np.unique(labels).tolist()))
         if wrong := sorted(present[-1] - set(range(classes))):
-            remedy = (f"Make it with classes={max(present[-1]) + 1}, or correct the labels." if wrong[0] >= 0 else
-                      "Correct the labels: classes are counted from 0.")
-            raise DataError(f"{name} targets hold the class {wrong[0]}, but the network has {classes} outputs, for the "
-                            f"classes 0 to {classes - 1}. {remedy}")
+            raise DataError(f"{name} targets hold the class {wrong[0]}, but the network has {classes} outputs, for "
+                            f"classes counted from 0. Correct them, or make it with classes={max(present[-1]) + 1}.")
     if unseen := sorted(present[1] - present[0]):
         warnings.warn(f"Classes {unseen} are in valid but not in train: the network cannot learn them. A stratified "
                       "split has every class on both sides.", stacklevel=3)
@@ -317,10 +316,8 @@ def _validate(model, held_out, truth, loss, score, batch_size, precision):
             outputs.append(model(inputs).float())
             losses.append(loss(outputs[-1], targets) * len(inputs))
     output, value = torch.cat(outputs), float(torch.stack(losses).sum()) / len(held_out[0])
-    result = dict(valid_loss=value, score=value)
-    if not torch.isfinite(output).all():
-        result["score"] = math.nan
-    else:
+    result = dict(valid_loss=value, score=math.nan)
+    if torch.isfinite(output).all():
         result["score"] = float(score(np.asarray(truth), output.cpu().numpy())) if score else value
         if math.isnan(result["score"]) and (missing := int(torch.isnan(held_out[1]).sum())):
             raise TrainingStopped(f"The score is NaN because {missing} of {held_out[1].numel()} valid targets are NaN "
@@ -394,9 +391,8 @@ def pick_precision(precision, device, model=None):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     native = any(getattr(torch.cpu, test, bool)() for test in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)  # knows of ONEDNN_MAX_CPU_ISA
-    if not (device.type == "cpu" and native and known()):
-        return "float32"
-    return "bfloat16" if model is None or all(map(_convolves_right, model.modules())) else "float32"
+    right = model is None or native and all(map(_convolves_right, model.modules()))
+    return "bfloat16" if device.type == "cpu" and native and known() and right else "float32"
 
 
 @torch.no_grad()
@@ -433,14 +429,18 @@ def _join_processes(device):
 
 
 @contextmanager
-def _memory_explained(batch_size):
-    """An error that says what to do, where the GPU's memory is too small."""
+def _explained(batch_size, model=None, inputs=None):
+    """An error that says what to do: the GPU's memory is too small, or ``model`` cannot take such ``inputs``."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        advice = f"Try batch_size={batch_size // 2}" if batch_size > 1 else "Try a smaller network"
-        raise DataError(f"The GPU ran out of memory with batch_size={batch_size}. {advice}, close other programs and "
-                        f"notebooks that use this GPU, or pass device='cpu'. ({str(error).splitlines()[0]})") from error
+        raise DataError(f"The GPU ran out of memory with batch_size={batch_size}. Try batch_size={batch_size // 2 or 1} "
+                        f"or device='cpu', or close what else uses it. ({str(error).splitlines()[0]})") from error
+    except (RuntimeError, ValueError, IndexError) as error:
+        if model is None or isinstance(error, DataError):
+            raise
+        raise DataError(f"{type(model).__name__} cannot take inputs of shape {np.shape(inputs)}: {error}. Their first "
+                        "axis must be the rows; a single case becomes one row with case[None].") from error
 
 
 # ---- a network as a file ----

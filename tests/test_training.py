@@ -310,6 +310,7 @@ X, Y = beats(30)
     (dict(train=(X, Y[:29])), "30 inputs and 29 targets"),
     (dict(train=(np.where(np.arange(30)[:, None] == 7, np.nan, X), Y)), "train inputs: row 7"),
     (dict(train=X, valid=Y), "train is a pair of arrays"),
+    (dict(train=(Y, X)), r"train is inputs \(30,\) and targets \(30, .*swapped"),
     (dict(sample_weight=[1, 2, 3]), r"sample_weight has shape \(3,\), expected \(30,\)"),
     *((dict([(name, -1)]), f"{name} is -1") for name in ("lr", "epochs", "batch_size")),
     *((dict([(name, 2.5)]), f"{name} is 2.5; it must be a whole number") for name in ("epochs", "batch_size")),
@@ -399,6 +400,9 @@ def test_predict_is_the_same_in_any_batches_and_leaves_the_model_as_it_was():
     assert model.training and predict(model, x).dtype == np.float32
     with pytest.raises(DataError, match="nothing to predict"):
         predict(model, x[:0])
+    for net in (nn.Linear(x.shape[1], 3), nn.Conv1d(1, 1, 3)):
+        with pytest.raises(DataError, match=r"cannot take inputs of shape \(\d+,\).*a single case .* case\[None\]"):
+            predict(net, x[0])
 
 
 def test_probabilities_add_up_even_for_huge_scores():
