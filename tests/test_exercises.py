@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+import pandas as pd
 from cardiac_ml.exercises import check
 from cardiac_ml.exercises.answers import COMPUTED, FIXED
 
@@ -53,8 +54,11 @@ def test_lists_sets_and_curves(capsys):
         assert said(capsys, "tutorial3.2", pair, value=value, names=("I", "II", "V1")) == word
     for alpha, word in ((1.2, "Right"), ("1", "Right"), (100, "Not"), (-1, "Not")):
         assert said(capsys, "tutorial2.2", alpha, alphas=[0.1, 1, 10, 100], errors=[6, 5, 5.5, 9]) == word
-    check("tutorial2.4", "yes")
-    assert "The other column still says it" in capsys.readouterr().out
+    table = pd.DataFrame({"a": [0, 1, 2, 3], "b": [1, 0, 1, 0], "c": [3, 2, 1, 0.5]})
+    for pair, word in (({"c", "A"}, "Right"), ({"a", "b"}, "Not")):
+        assert said(capsys, "tutorial2.4", pair, table=table) == word
+    check("tutorial2.4", "yes", table=table)
+    assert "x.corr() has the correlation" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("exercise, right, wrong", [

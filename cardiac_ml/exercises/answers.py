@@ -10,7 +10,6 @@ FIXED = {  # exercise -> hashes of the answers that are right, and a hint
     "tutorial1.1": (("9aeccc6dfb",), "Ten digits, all about equally frequent."),
     "tutorial1.2": (("9dc545b0ea",), "The loss of point 3, where the right digit has the probability of one in ten."),
     "tutorial1.5": (("0919370d5a", "a93324246b"), "The network has seen the handwriting."),
-    "tutorial2.4": (("db3660d2ed",), "The other column still says it."),
     "tutorial3.1": (("1b7f025d5a",), "Players who do the same ..."),
     "tutorial4.1": (("3d71ca88db",), "Rescale, then the window from -200 to 1400, then turn it round."),
     "tutorial4.2": (("faa8ec8834",), "The square is 500 wide; half of what is padded is on the left."),
@@ -67,6 +66,12 @@ def one_of_the_best(alphas, errors):
     best = np.asarray(alphas)[np.argsort(errors)[:3]]
     return lambda answer: min(abs(np.log(best / float(answer)))) < 0.5
 
+def most_alike(table):
+    """The two columns with the strongest correlation, whichever its sign."""
+    alike = np.triu(np.abs(np.corrcoef(np.asarray(table), rowvar=False)), 1)
+    return {table.columns[place] for place in np.unravel_index(alike.argmax(), alike.shape)}
+
+
 
 def numbers(answer):
     """An answer as a number: as it is, and as a percentage; commas and percent signs are read."""
@@ -91,6 +96,7 @@ COMPUTED = {  # exercise -> function of the context that gives the right answer 
     "tutorial2.1": (lambda correlations: correlations.index[0], 0, "The longest bar to the left."),
     "tutorial2.2": (one_of_the_best, 0, "Where the second curve is lowest."),
     "tutorial2.3": (lambda difference: "yes" if np.quantile(difference, 0.05) > 0 else "no", 0,
+    "tutorial2.4": (most_alike, 0, "x.corr() has the correlation of each pair; leave out each with itself."),
                     "Look at the sign of both ends."),
     "tutorial2.5": (lambda unseen, seen: unseen - seen, 0.1, "The second bar minus the first."),
     "tutorial3.2": (best_pair, 0, "best_sets looks at all 28 pairs: best[2] has the numbers of the players."),

@@ -18,8 +18,10 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from cardiac_ml import heartbeats
+from cardiac_ml import heartbeats, plots
 from cardiac_ml.exercises import check
+
+plots.style()
 
 # %% tags=["parameters"]
 STEPS = 600  # quick: 20
@@ -40,7 +42,8 @@ print(digits.images[0].astype(int))
 figure, axes = plt.subplots(2, 10, figsize=(10, 2.3))
 for ax, image, label in zip(axes.flat, digits.images, digits.target):
     ax.imshow(image, cmap="gray_r")
-    ax.set(xticks=[], yticks=[], title=label)
+    ax.set_title(label)
+    ax.set_axis_off()
 
 # %% [markdown]
 # For the first models we lay each picture out as a row of 64 numbers between 0 and 1. The neighbourhood of pixels is lost for
@@ -87,7 +90,8 @@ print(f"accuracy on validation: {linear.score(pictures[valid], labels[valid]):.3
 figure, axes = plt.subplots(1, 10, figsize=(10, 1.4))
 for digit, ax in enumerate(axes):
     ax.imshow(linear.coef_[digit].reshape(8, 8), cmap="RdBu_r", vmin=-2, vmax=2)
-    ax.set(xticks=[], yticks=[], title=digit)
+    ax.set_title(digit)
+    ax.set_axis_off()
 
 # %% [markdown]
 # ## 4. A network by hand
@@ -248,8 +252,7 @@ check("tutorial1.3", answer, plain=overfitted[-1], cured=cured[-1])
 # %% [markdown]
 # ## 7. The test pile, once
 #
-# All choices are made. How good are the three that learned from all training pictures really? (One picture of 360 is 0.003, and
-# another 360 pictures would typically have moved each number by 0.01: a few pictures more or less may be luck.)
+# All choices are made. How good are the three that learned from all training pictures really?
 
 # %%
 print(f"linear   {linear.score(pictures[test], labels[test]):.3f}")
@@ -257,14 +260,22 @@ by_hand = forward(pictures[test], *weights)[1].argmax(axis=1)
 print(f"by hand  {np.mean(by_hand == labels[test]):.3f}")
 print(f"network  {accuracy(network, test):.3f}")
 
+# %%
+share = accuracy(network, test)
+print(f"one picture is {1 / len(test):.4f}, chance moves the network's score by about",
+      f"{np.sqrt(share * (1 - share) / len(test)):.3f}")
+
 # %% [markdown]
+# The second line is the *standard error*: by so much the score would typically be off with another 360 pictures. A difference of a few
+# pictures between two models may be luck (tutorial 2 has more on that).
+#
 # A **confusion matrix** says which digit is taken for which. All that is off the diagonal is an error.
 
 # %%
 with torch.no_grad():
     probability = network(as_pictures(test)[0]).softmax(dim=1).numpy()
 ConfusionMatrixDisplay.from_predictions(labels[test], probability.argmax(axis=1), cmap="Blues",
-                                        colorbar=False);
+                                        colorbar=False).ax_.spines[:].set_visible(False)
 
 # %% [markdown]
 # And these are the pictures it is most wrong about: the least probability for the right digit. Would you have read them?
@@ -275,8 +286,8 @@ figure, axes = plt.subplots(1, 8, figsize=(10, 1.8))
 for ax, worst in zip(axes, np.argsort(right)):
     ax.imshow(digits.images[test[worst]], cmap="gray_r")
     title = f"{labels[test[worst]]}, read as {probability[worst].argmax()}"
-    ax.set(xticks=[], yticks=[], title=title)
-    ax.title.set_fontsize(8)
+    ax.set_title(title, fontsize=8)
+    ax.set_axis_off()
 
 # %% [markdown]
 # **Exercise 4.** How many of the 360 test pictures does the network get wrong?
@@ -289,7 +300,8 @@ check("tutorial1.4", answer, labels=labels[test], probability=probability)
 # ## 8. A heartbeat is a picture too
 #
 # One heartbeat of an ECG is 187 numbers in a row: a picture one pixel high. Drawn below each other, many heartbeats make an
-# image in which the classes can be seen. Left healthy hearts, right hearts after an infarction: what would you go by?
+# image in which the classes can be seen. One of the two below is made of heartbeats of healthy hearts, the other of hearts after an
+# infarction. Which is which? Decide before you run on.
 
 # %%
 beats = heartbeats.load_ptb(hearts=HEARTS)
@@ -297,11 +309,15 @@ print(beats.source)
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
-for kind, ax in enumerate(axes):
+kinds = rng.permutation(2)
+for kind, ax, name in zip(kinds, axes, "AB"):
     shown = rng.choice(np.flatnonzero(beats.label == kind), 60)
     ax.imshow(beats.beats[shown], aspect="auto", cmap="gray_r")
-    ax.set(title=beats.classes[kind], xlabel="sample")
+    ax.set(title=name, xlabel="sample")
 axes[0].set_ylabel("heartbeat");
+
+# %%
+print({name: beats.classes[kind] for name, kind in zip("AB", kinds)})
 
 # %% [markdown]
 # The same two tools work on them: a linear model, and a convolution that slides along time instead of over a page. That is **task 1**

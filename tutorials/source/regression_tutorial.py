@@ -26,6 +26,8 @@ from sklearn.tree import DecisionTreeRegressor
 from cardiac_ml import intracardiac, plots
 from cardiac_ml.exercises import check
 
+plots.style()
+
 # %% tags=["parameters"]
 TREES = 300  # quick: 10
 STEPS = 400  # quick: 10
@@ -149,7 +151,8 @@ for name, error in errors.items():
 # %% [markdown]
 # ## 5. A small network
 #
-# Two layers with a bend between them, in torch. Are 331 people enough for it? Compare with the linear model of section 2.
+# Two layers with a bend between them, in torch. Are 331 people enough for it? The linear model from section 2 stands beside it: both are asked about the people
+# that were kept for the end.
 
 # %%
 def train_small_network(x, y, steps=STEPS):
@@ -171,7 +174,8 @@ scaled = torch.tensor((y.to_numpy() - y.mean()) / y.std(), dtype=torch.float32)
 small = train_small_network(inputs[0], scaled)
 with torch.no_grad():
     guessed = small(inputs[1])[:, 0].numpy() * y.std() + y.mean()
-print(f"network on the people kept for the end: MAE {mean_absolute_error(y_test, guessed):.1f}")
+print(f"network: MAE {mean_absolute_error(y_test, guessed):.1f}, "
+      f"linear: MAE {mean_absolute_error(y_test, linear.predict(x_test)):.1f}")
 
 # %% [markdown]
 # ## 6. Error bars
@@ -201,11 +205,11 @@ print("linear minus forest:", np.quantile(difference, [0.05, 0.95]).round(1))
 # %% [markdown]
 # Above zero, the forest would be better, below zero the linear model; an interval with zero inside leaves it open.
 #
-# **Exercise 3.** Is the forest clearly better than the linear model (the whole interval above zero)? Answer "yes" or "no".
+# **Exercise 3.** Is boosting clearly better than ridge with products (the whole interval of their difference on its side of zero)? Answer "yes" or "no".
 
 # %%
 answer = ...
-check("tutorial2.3", answer, difference=difference)
+check("tutorial2.3", answer, difference=spread["ridge, products"] - spread["boosting"])
 
 # %% [markdown]
 # ## 7. Residuals, and which measurement matters
@@ -235,12 +239,13 @@ plt.barh(table.columns[order], importance.importances_mean[order],
 plt.xlabel("MAE it costs to shuffle this column");
 
 # %% [markdown]
-# **Exercise 4.** Two columns can say nearly the same thing (here the blood values). Shuffling one of them alone costs little. Does that prove
-# that it is useless? Answer "yes" or "no".
+# A short bar does not prove that a column is useless: where two columns say nearly the same, shuffling one of them costs little, since the other still says it.
+#
+# **Exercise 4.** Which two columns of `x` are most alike (by their correlation, whichever its sign)? Give two names in a set, like `{"age", "bmi"}`.
 
 # %%
 answer = ...
-check("tutorial2.4", answer)
+check("tutorial2.4", answer, table=x)
 
 # %% [markdown]
 # ## 8. Many numbers at once: a heart
