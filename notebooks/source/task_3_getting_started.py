@@ -119,7 +119,9 @@ missing = int(np.isnan(data.activation_ms).sum())
 print("labels that are missing:", missing, "of", data.activation_ms.size)
 
 # %% [markdown]
-# All 75 times together are a map. Early is bright, late is dark; lines are 10 ms apart:
+# All 75 times together are a map. Early is bright, late is dark; lines are 10 ms apart. Doctors name the sides: *anterior* is
+# the front, *inferior* the side that lies on the diaphragm, *lateral* the outer one; LV and RV are the left and right
+# ventricle.
 
 # %%
 heart, points = mesh.default_heart()
@@ -164,8 +166,8 @@ scores["mean map"] = metrics.mae_ms(truth, np.tile(mean_map, (len(test), 1)))
 print(f"mean map: {scores['mean map']:.1f} ms")
 
 # %% [markdown]
-# **Ridge regression.** A linear model on the samples of the ECG. It cannot handle missing labels, so those get the
-# mean map.
+# **Ridge regression.** A linear model on the samples of the ECG; `alpha` says how small its weights must be. It cannot handle
+# missing labels, so those get the mean map.
 
 # %%
 def flat(data):
@@ -192,7 +194,9 @@ print(f"nearest neighbours: {scores['nearest neighbours']:.1f} ms")
 # A 1-D convolution slides small filters along the leads; each layer here halves the time axis (`stride=2`), so later
 # filters see longer pieces. What is left, 32 places in time, goes **in its order** to a dense layer. Networks for
 # pictures usually average over space at the end: a cat is a cat wherever it sits. An activation time *is* a place on the
-# time axis, so here nothing is averaged.
+# time axis, so here nothing is averaged. The network answers how far each point is from the mean map, in units of 20 ms:
+# numbers of about one are easiest to learn. (`BatchNorm1d` keeps the numbers between layers at such a scale, too; `ReLU`
+# cuts off what is negative, a bend without which all layers would be no more than one.)
 
 # %%
 class MapNet(nn.Module):
@@ -222,7 +226,8 @@ def masked_l1(output, target):
     return (output - torch.where(known, target, 0)).abs()[known].mean()
 
 # %% [markdown]
-# **The loop.** Take 32 cases, predict, compare, move each weight a little downhill. Five rounds:
+# **The loop.** Take 32 cases, predict, compare, move each weight a little downhill (`AdamW`, with a step of its own for each
+# weight). Five rounds:
 
 # %%
 torch.manual_seed(SEED)
@@ -248,7 +253,9 @@ for epoch in range(min(5, EPOCHS)):
 # together. And it says how sure it is: a second number a point, the error it expects (`laplace_loss` teaches both).
 #
 # `Augment` changes each ECG in harmless ways while it trains: a later onset together with later labels, another gain, a
-# little noise, electrodes a bit displaced, a lead fallen off. That stands in for recordings we do not have.
+# little noise, electrodes a bit displaced, a lead fallen off; or as another heart would, that lies turned in its chest or is
+# slower, its times with it. That stands in for recordings and hearts we do not have. (Also in the cell: `weight_decay` pulls
+# the weights towards zero, `max_grad_norm` shortens a step that would be far too long.)
 
 # %%
 def train_network(train, valid):
@@ -321,7 +328,7 @@ plots.bars({"random split (seen hearts)": seen_error, "unseen hearts": scores["n
 #
 # ## 7. Where the errors live
 #
-# **By kind of beat**, best first. (Some kinds have few cases, or those of one heart: small differences mean little.)
+# **By kind of beat**, best first. (Some kinds have few cases, or those of few hearts: small differences mean little.)
 
 # %%
 by_kind = metrics.by_group(metrics.mae_ms, truth, predicted, kinds[split.test])
@@ -392,8 +399,8 @@ pd.DataFrame({
 
 # %% [markdown]
 # Three questions, three numbers. Most published results answer the first, we train for the second, and a patient would
-# be the third. The stated error grows with how unlike an ECG is those of the training set (`net.known.widening`). Where the
-# intervals hold far less than 90 % all the same, the network is surer than it should be.
+# be the third. The network states a larger error where an ECG is unlike those of the training set (`net.known.widening`).
+# Where its intervals hold far less than 90 % all the same, it is surer than it should be.
 #
 # ## 10. Trained for long
 #

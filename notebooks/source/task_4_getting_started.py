@@ -111,7 +111,8 @@ plots.bars(scores, "mean absolute error on unseen hearts (mV)");
 # ## 3. A network, by hand
 #
 # From curves to curves: convolutions with a `stride` shorten the time axis from 500 steps to 25, so that the last
-# filters see far; transposed convolutions stretch it to 500 again. At the end, 75 channels instead of 12.
+# filters see far; transposed convolutions stretch it to 500 again. At the end, 75 channels instead of 12: how far each
+# voltage is from the mean trace, in units of 50 mV, since numbers of about one are easiest to learn.
 
 # %%
 class TraceNet(nn.Module):
@@ -267,8 +268,8 @@ print(f"later than 200 ms after it, in recovery:         {late / total:.0%}")
 # ### Do tasks 3 and 4 agree?
 #
 # Activation times can be read off voltages: the first crossing of 0 mV. The drawn traces cross where the network says
-# that the point activates, since that is how they are made. The U-Net was never told what an activation time is. In the
-# picture, dots far from the line are points that the wave reached on another way than the network thought.
+# that the point activates, since that is how they are made. The U-Net was never told what an activation time is. The
+# picture counts the points of all drawn traces: on the line, the time is right.
 
 # %%
 true_ms = upstroke_ms(truth)
