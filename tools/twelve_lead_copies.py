@@ -1,12 +1,14 @@
 """Copies, in size and layout, of the two large public sets of twelve-lead records, filled with made ECGs.
 
     python -m tools.twelve_lead_copies chapman OUT --records 45152
-    python -m tools.twelve_lead_copies ptbxl OUT --records 21799
+    python -m tools.twelve_lead_copies ptbxl OUT --records 21799 --different 60
 
-They measure how long and with how much memory real folders of that size are prepared. QRS
-and T waves are bumps; what a record "has" is planted: only V1 tells of a left bundle branch block.
+They measure how long and with how much memory real folders of that size are prepared. QRS and T waves are bumps; what a
+record "has" is planted: only V1 tells of a left bundle branch block. With ``--different`` the signals of later records
+are hard links to those of the first, which saves the disk 5 GB.
 """
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,27 +52,44 @@ def write_record(path, ecg_mv, rate_hz, comments=(), mat=False):
     path.with_suffix(".hea").write_text("\n".join([*lines, *(f"#{line}" for line in comments)]) + "\n")
 
 
-def write_chapman(folder, records, seed=0, progress=True):
+def link_record(first, path):
+    """Another record with the signal of ``first``, on the disk once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".hea").write_text(first.with_suffix(".hea").read_text().replace(first.stem, path.stem))
+    signal = next(file for file in (first.with_suffix(".mat"), first.with_suffix(".dat")) if file.exists())
+    os.link(signal, path.with_suffix(signal.suffix))
+
+
+def write_chapman(folder, records, seed=0, progress=True, different=None):
     """WFDBRecords/01/010/JS00001.hea and .mat, a hundred records a folder, 500 Hz, and the table of condition names."""
-    rng = np.random.default_rng(seed)
+    rng, written = np.random.default_rng(seed), []
     for number in tqdm(range(1, records + 1), disable=not progress, unit="record"):
+        path = folder / "WFDBRecords" / f"{1 + number // 1000:02d}" / f"{1 + number // 100:03d}" / f"JS{number:05d}"
+        if different and number > different:
+            link_record(written[number % different], path)
+            continue
         code = list(CODES)[rng.integers(len(CODES))]
-        place = folder / "WFDBRecords" / f"{1 + number // 1000:02d}" / f"{1 + number // 100:03d}"
-        write_record(place / f"JS{number:05d}", made_ecg(rng, code), 500, mat=True,
+        write_record(path, made_ecg(rng, code), 500, mat=True,
                      comments=[f"Age: {rng.integers(20, 90)}", "Sex: Male", f"Dx: {code},39732003", "Rx: Unknown"])
+        written.append(path)
     (folder / "ConditionNames_SNOMED-CT.csv").write_text("Acronym Name,Full Name,Snomed_CT\nAFIB,Atrial Fibrillation,"
                                                          "164889003\nALS,Axis left shift,39732003\n")
 
 
-def write_ptbxl(folder, records, seed=0, rates=(100,), progress=True):
+def write_ptbxl(folder, records, seed=0, rates=(100,), progress=True, different=None):
     """records100/00000/00001_lr.hea and .dat (and records500 ..._hr), two records a patient, and both tables."""
-    rng, rows = np.random.default_rng(seed), []
+    rng, rows, written = np.random.default_rng(seed), [], []
     for number in tqdm(range(1, records + 1), disable=not progress, unit="record"):
-        code = list(CODES)[rng.integers(len(CODES))]
         names = {rate: f"records{rate}/{number // 1000 * 1000:05d}/{number:05d}_{'lr' if rate == 100 else 'hr'}"
                  for rate in (100, 500)}
+        again = different and number > different
+        code, first = written[number % different] if again else (list(CODES)[rng.integers(len(CODES))], names)
         for rate in rates:
-            write_record(folder / names[rate], made_ecg(rng, code, rate), rate)
+            if again:
+                link_record(folder / first[rate], folder / names[rate])
+            else:
+                write_record(folder / names[rate], made_ecg(rng, code, rate), rate)
+        written.append((code, first))
         rows.append(dict(ecg_id=number, patient_id=float(1000 + number // 2), age=60.0, sex=0,
                          scp_codes=str({CODES[code]: 0.0, "LOWT": 100.0}), strat_fold=1 + number // 2 % 10,
                          filename_lr=names[100], filename_hr=names[500]))
@@ -83,9 +102,11 @@ def main():
     parser.add_argument("kind", choices=("chapman", "ptbxl"))
     parser.add_argument("out", type=Path)
     parser.add_argument("--records", type=int, default=45152)
+    parser.add_argument("--different", type=int, help="signals that differ (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    {"chapman": write_chapman, "ptbxl": write_ptbxl}[options.kind](options.out, options.records, options.seed)
+    write = {"chapman": write_chapman, "ptbxl": write_ptbxl}[options.kind]
+    write(options.out, options.records, options.seed, different=options.different)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import pytest
 
 from cardiac_ml import leads
 from cardiac_ml.files import DataError
-from cardiac_ml.lead_importance.twelve_leads import comments_of, in_order, read_record, resampled
+from cardiac_ml.lead_importance.twelve_leads import _samples, comments_of, in_order, read_record, resampled
+from tools.twelve_lead_copies import write_record
 
 wfdb = pytest.importorskip("wfdb")
 TIME_S = np.arange(1000) / 500
@@ -42,6 +43,20 @@ def test_order_unit_and_rate_do_not_matter(twelve, tmp_path):
     told = comments_of(other.comments)
     assert np.isnan(told["age"]) and told["codes"] == ("426783006", "59118001") and told["patient"] == "7"
     assert read(tmp_path, seconds=1)[0].shape == (12, 500)
+
+
+@pytest.mark.parametrize("mat", (False, True))
+def test_samples_are_those_that_wfdb_reads(twelve, tmp_path, mat):
+    write_record(tmp_path / "a", twelve, 500, mat=mat)
+    file = tmp_path / ("a.mat" if mat else "a.dat")
+    content = bytearray(file.read_bytes())
+    content[-24:-22] = b"\x00\x80"  # the number that stands for a lost sample
+    file.write_bytes(content)
+    header = wfdb.rdheader(str(tmp_path / "a"))
+    assert np.array_equal(_samples(tmp_path / "a.hea", header, 1000), wfdb.rdrecord(str(tmp_path / "a")).p_signal,
+                          equal_nan=True)
+    with pytest.raises(DataError, match="lead I has missing samples"):
+        read(tmp_path)
 
 
 def test_missing_limb_leads_follow_from_two(twelve):
