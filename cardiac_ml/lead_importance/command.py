@@ -33,9 +33,12 @@ def add_commands(subparsers):
 
 def run(options):
     from cardiac_ml.lead_importance import records, report, study
-    folders = [options.train or virtual_folder(options.hearts, 0, "sphere", options.workers),
-               options.test or virtual_folder(max(options.hearts // 2, 2), 1, "infinite", options.workers)]
-    hospitals = [records.prepare(folder, options.workers) for folder in folders]
+    few = max(options.hearts // 2, 2)
+    hospitals = [records.prepare(folder or virtual_folder(hearts, seed, lead_field, options.workers), options.workers,
+                                 name=None if folder else name)
+                 for folder, hearts, seed, lead_field, name in (
+                     (options.train, options.hearts, 0, "sphere", f"{options.hearts} virtual hearts"),
+                     (options.test, few, 1, "infinite", f"{few} virtual hearts in other torsos"))]
     for hospital in hospitals:
         print(f"{hospital.name}: {len(hospital)} records of {hospital.table['patient'].nunique()} patients, "
               f"{len(hospital.left_out)} left out, {len(hospital.unmapped)} codes without a target")

@@ -59,8 +59,8 @@ class Hospital:
         return Split(*(np.flatnonzero(part) for part in (fold <= last, fold == last + 1, fold > last + 1)))
 
 
-def prepare(folder, workers=None, progress=True):
-    """The Hospital of a folder, from the cache where it was prepared before."""
+def prepare(folder, workers=None, progress=True, name=None):
+    """The Hospital of a folder, from the cache where it was prepared before; called as the folder, if not ``name``."""
     folder = Path(folder).expanduser()
     listed = list_ptbxl(folder) if (folder / "ptbxl_database.csv").exists() else list_wfdb(folder)
     here = [Path(__file__), Path(__file__).with_name("twelve_leads.py")]
@@ -82,7 +82,7 @@ def prepare(folder, workers=None, progress=True):
                unit=f"block of {BLOCK}", disable=not progress or not jobs)
     for _ in bar:
         pass
-    return _open(folder.name, stored, len(blocks))
+    return _open(name or folder.name, stored, len(blocks))
 
 
 def _has_place(stored, shape):

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import expit
-from sklearn.metrics import average_precision_score, brier_score_loss
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cardiac_ml import metrics, training
@@ -64,7 +63,7 @@ def judge(site, target, positive, logit, patients):
     area, influence = shapley.auroc_influence(positive, logit)
     chance = expit(logit[-1].astype(float))
     half = float(shapley.half_width(influence[-1:].T, patients)[0])
-    others = {"AUPRC": average_precision_score, "Brier score": brier_score_loss, "calibration error": calibration_error}
+    others = {"AUPRC": metrics.auprc, "Brier score": metrics.brier, "calibration error": metrics.calibration_error}
     scores = {"AUROC": (area[-1], area[-1] - half, min(area[-1] + half, 1.0))}
     scores |= metrics.bootstrap(others, positive.astype(int), chance, groups=patients, draws=100)
     sampled = shapley.sampled(area, 200).mean(axis=0)
@@ -75,12 +74,6 @@ def judge(site, target, positive, logit, patients):
                 in_use={name: float(area[position_of(names)]) for name, names in SETS_IN_USE.items()},
                 scores={name: [float(number) for number in one] for name, one in scores.items()},
                 sampling_error=float(np.abs(sampled - value).max()))
-
-
-def calibration_error(truth, chance, bins=10):
-    """How far stated probabilities are from what happens: mean difference over tenths of the records."""
-    parts = np.array_split(np.argsort(chance, kind="stable"), bins)
-    return sum(len(part) * abs(truth[part].mean() - chance[part].mean()) for part in parts if len(part)) / len(truth)
 
 
 def run(inside, outside, out, *, targets=None, epochs=None, seed=0, check=True):
