@@ -120,11 +120,14 @@ def draw_beat(ax, ecg_mv):
 
 def draw_heart(axes, answer, body):
     """The map from two sides, half the width of its intervals, and its means over the 17 segments: four axes."""
-    norm, half = pictures.scale([answer.time_ms]), half_width_ms(answer)
-    for ax, side in zip(axes, ("anterior", "inferior")):
-        pictures.draw_map(ax, *body, answer.time_ms, view=side)
+    norm, half, surface = pictures.scale([answer.time_ms]), half_width_ms(answer), pictures.HeartSurface(*body)
+    front, below = surface.rasters(("anterior", "inferior"), 300)
+    for ax, raster, side in ((axes[0], front, "anterior"), (axes[1], below, "inferior")):
+        painted = pictures.painted_map(raster, *surface.spread(answer.time_ms), pictures.ACTIVATION, norm, step=10)
+        pictures.show_panel(ax, painted, side)
         ax.set_title(f"activation, {side}", fontsize=10)
-    pictures.draw_map(axes[2], *body, half, cmap="Greys")
+    pictures.show_panel(axes[2], pictures.painted_map(front, *surface.spread(half), "Greys", pictures.scale([half])),
+                        "anterior")
     axes[2].set_title(f"uncertainty: {LEVEL:.0%} intervals", fontsize=10)
     figure = axes[0].figure
     pictures.colour_bar(figure, axes[:2], pictures.ACTIVATION, norm, "ms since the beginning of the beat")

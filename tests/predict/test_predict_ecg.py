@@ -183,9 +183,9 @@ def test_swapped_arms_and_unlike_ecgs_are_named(strip, networks):
     assert "unlike those" in said(other) and "unlike those" not in said(strip)
 
 
-def test_real_records(real_data):
-    """An answer or a plain refusal for each; swapped arms, microvolts and missing leads are recognised in all."""
-    refused, answered = [], 0
+def test_real_records(real_data, tmp_path):
+    """An answer or a plain refusal for each; what can be wrong with a recording is recognised in all."""
+    refused, answered, noise = [], 0, np.random.default_rng(0)
     for path in sorted((real_data / "cinc2021_sample").glob("*.hea")):
         try:
             recording = read_recording(path)
@@ -200,4 +200,10 @@ def test_real_records(real_data):
         assert "swapped" in " ".join(ecg.doubts(swapped, unknown)), path
         assert "swapped" not in " ".join(ecg.doubts(beat, unknown)), path
         assert beat.used.sum() >= 6 and 40 < beat.rate_per_min < 150 and np.abs(beat.ecg_mv[:, :3]).max() < 0.2
+        for signal, names, words in ((1000 * recording.signal_mv, None, "microvolts"),
+                                     (recording.signal_mv[:9], list(LEADS[:9]), "lacks V4, V5, V6"),
+                                     (leads.from_independent(noise.normal(0, 0.5, (8, 10000))), None, "noise")):
+            np.save(tmp_path / "a.npy", signal)
+            with pytest.raises(DataError, match=words):
+                usual_beat(read_recording(tmp_path / "a.npy", 1000, names=names).signal_mv)
     assert answered == 28 and all("is flat" in words for words in refused)
