@@ -263,20 +263,8 @@ def lead_matrix():
     return figure
 
 
-def activation_of(voltage_mv, activation_ms, points=(0, 10, 40), names=None):
-    """A few voltage traces with their activation times marked: (75, time) mV, (75,) ms."""
-    figure, ax = _panel(None, (8, 3.2))
-    for i, point in enumerate(points):
-        ax.plot(voltage_mv[point], color=INK[i], label=f"point {point}" if names is None else str(names[point]))
-        ax.plot(activation_ms[point], 0, "o", color=INK[i], ms=7)
-    ax.axhline(0, color="0.7", lw=0.8, zorder=0)
-    ax.set(xlabel="time (ms)", ylabel="voltage (mV)")
-    ax.legend(frameon=False)
-    return figure
-
-
-def voltages(truth_mv, predicted_mv=None, points=(0, 10, 20, 32, 52, 72), names=None):
-    """Traces of some points, truth and prediction: (75, time) each, a panel a point."""
+def voltages(truth_mv, predicted_mv=None, points=(0, 10, 20, 32, 52, 72), names=None, activation_ms=None):
+    """Traces of some points, truth and prediction: (75, time) each, a panel a point; dots: activation times (75,)."""
     columns = min(3, len(points))
     figure, axes = plt.subplots(-(-len(points) // columns), columns, figsize=(11, 2.2 * -(-len(points) // columns)),
                                 sharex=True, sharey=True, layout="constrained", squeeze=False)
@@ -284,6 +272,8 @@ def voltages(truth_mv, predicted_mv=None, points=(0, 10, 20, 32, 52, 72), names=
         ax.plot(truth_mv[point], color=INK[0], lw=2, label="truth")
         if predicted_mv is not None:
             ax.plot(predicted_mv[point], color=INK[1], lw=1.3, label="prediction")
+        if activation_ms is not None:
+            ax.plot(activation_ms[point], 0, "o", color=INK[1], label="activation")
         ax.set_title(f"point {point}" if names is None else str(names[point]), fontsize=9, loc="left")
         _panel(ax)
     axes[0, 0].legend(frameon=False, fontsize=9)

@@ -107,7 +107,7 @@ def test_voltages_and_activation_show_the_points_asked_for():
     traces = np.random.default_rng(0).normal(size=(75, 500))
     figure = plots.voltages(traces, traces + 1, points=(3, 40))
     assert [len(ax.lines) for ax in figure.axes] == [2, 2] and figure.axes[1].get_title(loc="left") == "point 40"
-    figure = plots.activation_of(traces, np.arange(75.0), points=(5,))
+    figure = plots.voltages(traces, points=(5,), activation_ms=np.arange(75.0))
     assert figure.axes[0].lines[1].get_xdata() == [5.0]
     assert {"P", "Q", "R", "S", "T"} < set(texts(plots.heartbeat_parts().axes[0]))
     assert len(texts(plots.lead_matrix().axes[0])) == np.count_nonzero(np.abs(leads.LEAD_MATRIX) > 1e-9)

@@ -108,7 +108,7 @@ plots.twelve_leads(data.ecg_mv[pair], labels=kinds[pair]);
 
 # %%
 case = pair[0]
-plots.activation_of(data.voltage_mv[case], data.activation_ms[case]);
+plots.voltages(data.voltage_mv[case], points=(0, 10, 40), activation_ms=data.activation_ms[case]);
 
 # %% [markdown]
 # A point inside a dead scar never crosses 0 mV. Its label is missing (NaN), **not** 0: a missing time must not
@@ -266,7 +266,8 @@ def train_network(train, valid):
     return fit(net, (train.ecg_mv, train.activation_ms), (valid.ecg_mv, valid.activation_ms),
                loss=models.laplace_loss, score=map_error, maximize=False, epochs=EPOCHS,
                batch_size=32, lr=3e-3, weight_decay=0.05, ema_decay=0.999, max_grad_norm=1.0,
-               augment=models.Augment(shift_ms=8, gain=0.2, mix=0.05, noise_mv=0.01), seed=SEED)
+               augment=models.Augment(shift_ms=8, gain=0.2, mix=0.05, turn=0.2, slower=0.15),
+               seed=SEED)
 
 
 def map_error(truth, output):
