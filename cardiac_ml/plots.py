@@ -177,7 +177,7 @@ def roc(truth, probability, classes, ax=None):
 
 def reliability(truth, probability, bins=10, ax=None):
     """Of the rows called with 80 % certainty, are 80 % right? On the diagonal, yes; dots grow with their rows."""
-    figure, ax = _panel(ax)
+    figure, ax = _panel(ax, (3.9, 3.6))
     called, right = probability.max(axis=1), probability.argmax(axis=1) == truth
     place = np.clip((called * bins).astype(int), 0, bins - 1)
     rows = np.bincount(place, minlength=bins)
@@ -186,8 +186,8 @@ def reliability(truth, probability, bins=10, ax=None):
     ax.plot([0, 1], [0, 1], "--", color="0.7", lw=1)
     ax.plot(stated, share, color=INK[0], lw=1)
     ax.scatter(stated, share, s=15 + 150 * rows[some] / rows.sum(), color=INK[0], zorder=3)
-    ax.set(xlabel="stated probability of the called class", ylabel="share that is right",
-           xlim=(1 / probability.shape[1] - 0.02, 1.02), ylim=(-0.02, 1.05))
+    ends = min(1 / probability.shape[1], share.min()) - 0.05, 1.05
+    ax.set(xlabel="stated probability of the called class", ylabel="share that is right", xlim=ends, ylim=ends, aspect=1)
     return figure
 
 

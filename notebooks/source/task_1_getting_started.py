@@ -10,6 +10,7 @@
 # minute or two to run. This is teaching software, not a medical device.
 
 # %%
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -19,6 +20,8 @@ from torch import nn
 from cardiac_ml import challenge, heartbeats, metrics, models, plots
 from cardiac_ml.exercises import check
 from cardiac_ml.training import fit, occlusion, predict, probabilities
+
+plots.style()
 
 # %% [markdown]
 # One heartbeat, as it looks in lead II (right arm to left leg). The atria are the two upper chambers, the ventricles the
@@ -112,8 +115,9 @@ print(f"balanced accuracy {linear_score:.3f}")
 # ## 4. A network, by hand
 #
 # A 1-D convolution slides small filters along the beat: a filter that has learned what a raised ST segment looks like
-# finds it wherever it is. Each layer halves the time axis (`stride=2`), so later filters see longer pieces. At the end
-# each filter says how strongly it answered, on average and at most.
+# finds it wherever it is. Each layer halves the time axis (`stride=2`), so later filters see longer pieces. Between layers
+# `BatchNorm1d` brings all numbers to one scale, and `ReLU` cuts off what is negative: without such a bend, three layers
+# would be no more than one. At the end each filter says how strongly it answered, on average and at most.
 
 # %%
 class BeatNet(nn.Module):
@@ -133,7 +137,8 @@ class BeatNet(nn.Module):
 
 # %% [markdown]
 # **The loop.** Take 128 beats, predict, compare (*cross-entropy*: how surprised is the network by the truth?), and move
-# each weight a little downhill. That is all that training is:
+# each weight a little downhill (`AdamW`, with a step of its own for each weight; `backward` finds out where downhill is, as
+# tutorial 1 does by hand). That is all that training is:
 
 # %%
 torch.manual_seed(SEED)
@@ -155,8 +160,9 @@ for epoch in range(min(3, EPOCHS)):
 #
 # `fit` is this loop, and: a step size that rises and falls (*one-cycle schedule*), a running average of the weights
 # (`ema_decay`), and the epoch that does best on the validation patients is kept. `models.HeartbeatNet` is a larger
-# network of the same kind; it also sees the slope of the beat and where the padding begins, and its *residual* blocks
-# only add a correction to what they were given. `AugmentBeats` changes each beat in harmless ways.
+# network of the same kind; it also sees the slope of the beat and where the zeros at its end begin, and its *residual* blocks
+# only add a correction to what they were given. Against knowing the training beats by heart: `AugmentBeats` changes each
+# beat in harmless ways, `weight_decay` pulls the weights towards zero, `smoothing` asks for a little less than certainty.
 
 # %%
 def train_network(net, train, valid, epochs):
@@ -195,13 +201,20 @@ print(f"network: balanced accuracy {interval.value:.3f}, "
       f"between {interval.low:.3f} and {interval.high:.3f} (90 % interval over patients)")
 
 # %% [markdown]
-# Patient by patient, the share of beats that are called right (of many patients every second or third). The beats of one
-# patient look much alike, so for most patients nearly all are right or nearly all are wrong:
+# Patient by patient, the share of beats that are called right, the worst first; below each bar the patient's number (of
+# many patients some are shown). The beats of one patient look much alike, so for most patients nearly all are right or
+# nearly all are wrong:
 
 # %%
 right = pd.Series(scores["network"].argmax(axis=1) == test.label).groupby(patients).mean()
-some = right.sort_values()[::max(1, len(right) // 20)].rename("patient {}".format)
-plots.bars(some.to_dict(), "share of beats called right");
+ill = pd.Series(test.label).groupby(patients).max()
+figure, axes = plt.subplots(2, 1, figsize=(9, 4.4), sharey=True, layout="constrained")
+for kind, ax in enumerate(axes):
+    mine = right[ill == kind].sort_values()[::1 + sum(ill == kind) // 41]
+    ax.bar(range(len(mine)), mine)
+    ax.set_xticks(range(len(mine)), mine.index, fontsize=8)
+    ax.set_title(f"{test.classes[kind]}: {sum(ill == kind)} patients", loc="left", fontsize=10)
+figure.supylabel("share of beats called right", fontsize=10);
 
 # %%
 plots.confusion(test.label, scores["network"], test.classes);
@@ -267,8 +280,9 @@ plots.saliency(test.beats[shown], importance, data.rate_hz,
 # ## 9. Start from what another task has learned
 #
 # Task 2 has more beats, of five classes. A network trained there has already learned what P waves, QRS complexes and T
-# waves look like. `transfer` copies its body under a new head; then the same `fit` goes on. It can help where there is
-# little data, and it can fail where the new question needs other cues. Try it with 200 training beats:
+# waves look like. `transfer` copies its body (all layers but the last) under a new head (the last layer, which gives the
+# scores); then the same `fit` goes on. It can help where there is little data, and it can fail where the new question needs
+# other cues. Try it with 200 training beats:
 
 # %%
 share = min(0.5, 200 / len(train))
