@@ -254,9 +254,13 @@ def stable(notebook, folder):
 def smaller(png64):
     """A picture with a palette, a third of the bytes: everyone clones the notebooks."""
     from PIL import Image
-    picture, file = Image.open(io.BytesIO(base64.b64decode(png64))).convert("RGBA"), io.BytesIO()
+    picture = Image.open(io.BytesIO(base64.b64decode(png64))).convert("RGBA")
     flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    flat.quantize(200, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
+    for colours in (200, 96):  # the second for large pictures full of noise, as X-rays are
+        file = io.BytesIO()
+        flat.quantize(colours, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
+        if file.tell() < 120_000:
+            break
     return min(png64, base64.b64encode(file.getvalue()).decode("ascii"), key=len)
 
 
