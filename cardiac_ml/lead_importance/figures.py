@@ -24,7 +24,10 @@ def bars(names, mean, low=None, high=None, unit="", ax=None):
 
 
 def lead_by_class(table, rows, columns, unit="", ax=None, digits=2):
-    """A heat map (rows, columns) with its numbers, blue for what helps and red for what misleads."""
+    """A heat map (rows, columns) with its numbers, blue for what helps and red for what misleads.
+
+    Both colours are equally strong for equal sizes; the colour bar shows the part of them that there is.
+    """
     table = np.asarray(table)
     ax = ax or plt.subplots(figsize=(0.75 * len(columns) + 2.6, 0.45 * len(rows) + 1.1), layout="constrained")[1]
     largest = np.nanmax(np.abs(table)) or 1.0
@@ -35,7 +38,9 @@ def lead_by_class(table, rows, columns, unit="", ax=None, digits=2):
         if np.isfinite(value):
             ax.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=8,
                     color="white" if abs(value) > 0.6 * largest else "black")
-    ax.figure.colorbar(image, ax=ax, label=unit, shrink=0.9)
+    bar = ax.figure.colorbar(image, ax=ax, label=unit, shrink=0.9)
+    if np.any(table < 0) or np.any(table > 0):
+        bar.ax.set_ylim(min(0, np.nanmin(table)), max(0, np.nanmax(table)))
     return ax
 
 
@@ -63,15 +68,15 @@ def by_count(values, marked=None, unit="", ax=None):
     return ax
 
 
-def convergence(added, exact, names, ax=None):
-    """How the running mean of ``added`` (orders, n) comes to the exact values (n,)."""
+def convergence(added, exact, ax=None):
+    """How far the running mean of ``added`` (orders, n) is from the exact values (n,), and how far it should be."""
     ax = ax or plt.subplots(figsize=(6, 3.4), layout="constrained")[1]
     orders = np.arange(1, len(added) + 1)
-    running = np.cumsum(added, axis=0) / orders[:, None]
-    for player, name in enumerate(names):
-        line, = ax.plot(orders, running[:, player], linewidth=1.2, label=name)
-        ax.axhline(exact[player], color=line.get_color(), linestyle=":", linewidth=1)
-    ax.set(xscale="log", xlabel="random orders", ylabel="estimate (dotted: exact)")
-    ax.legend(ncols=2, fontsize=8, frameon=False)
+    error = np.cumsum(added, axis=0) / orders[:, None] - exact
+    one_order = np.sqrt(np.mean((added - exact) ** 2))
+    ax.plot(orders, np.sqrt(np.mean(error ** 2, axis=1)), color=FOR, label="error, root mean square over the players")
+    ax.plot(orders, one_order / np.sqrt(orders), "--", color=AGAINST, label="error of one order / root of their number")
+    ax.set(xscale="log", yscale="log", xlabel="random orders", ylabel="error of the values")
+    ax.legend(fontsize=8, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -16,11 +16,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from cardiac_ml import intracardiac, leads
+from cardiac_ml import intracardiac, leads, plots
 from cardiac_ml.exercises import check
 from cardiac_ml.lead_importance import figures, shapley, subsets
 from cardiac_ml.models import CrossEntropy, masked_l1
 from cardiac_ml.training import fit, probabilities
+
+plots.style()
 
 # %% tags=["parameters"]
 HEARTS = 30  # quick: 8
@@ -159,8 +161,7 @@ for seed in range(SEEDS):
         epochs=EPOCHS, batch_size=64, lr=4e-3, weight_decay=0.05, ema_decay=0.995,
         seed=seed, precision="float32")
     nets.append(trained.net)
-    print(f"network {seed + 1}: {history['seconds'].sum():.0f} s,",
-          f"last training loss {history['train_loss'].iloc[-1]:.2f}")
+    print(f"network {seed + 1}: last training loss {history['train_loss'].iloc[-1]:.2f}")
 
 # %% [markdown]
 # We will need this twice more, so here is the last cell as a function, without the comments:
@@ -191,6 +192,8 @@ def ask(net, ecg_mv):
 chances = np.stack([ask(net, noisy[test]) for net in nets])
 value = shapley.log_likelihood(truth, chances).swapaxes(1, 2)
 print(value.shape, "networks, beats, sets")
+frequency = np.bincount(label[train]) / len(train)
+print(f"guessed by frequency: {np.log(frequency[truth]).mean():.2f}")
 print(f"no lead at all: {value[..., 0].mean():.2f}   all eight: {value[..., -1].mean():.2f}")
 
 # %% [markdown]
@@ -215,6 +218,8 @@ print(f"the shares add up to {mean.sum():.6f}; all leads gain {gain:.6f}")
 values = shapley.shapley(value).mean(axis=0)  # (records, 8)
 by_class = np.stack([values[truth == k].mean(axis=0) for k in range(len(CLASSES))], axis=1)
 figures.lead_by_class(by_class, leads.INDEPENDENT, CLASSES, "share of the log-likelihood");
+for name, share, start in zip(CLASSES, by_class.sum(axis=0), np.log(frequency)):
+    print(f"{name:>6}: guessed by frequency {start:.2f}, all leads together add {share:.2f}")
 
 # %% [markdown]
 # A column adds up to what all leads gain over the answer without any, and that answer is about the frequency of each
@@ -241,13 +246,15 @@ figures.bars(leads.INDEPENDENT, values[hardest], unit="share of its log-likeliho
 # %%
 pairs = shapley.interactions(value).mean(axis=(0, 1))
 figures.pairs(pairs, leads.INDEPENDENT, "interaction (blue: complete, red: replace)")
-print(f"{(pairs[np.triu_indices(8, 1)] < 0).sum()} of 28 pairs replace each other")
+for pair in sorted(zip(*np.triu_indices(8, 1)), key=lambda pair: pairs[pair])[::27]:
+    print(*(leads.INDEPENDENT[player] for player in pair), f"{pairs[pair]:+.2f}")
 
 # %% [markdown]
-# (A field near zero could as well have the other sign.) Where a pair is red, the second lead repeats some of what the
-# first one said. So how many do we need? The best set
-# of each size, found by looking at all of them, beside sets in use: the limb leads alone (a monitor with three
-# electrodes gives all six of them from two), limb leads and one chest lead, a watch (lead I).
+# Printed are the two ends: the pair that replaces each other most, and the one that does so least, or completes each
+# other. (A field near zero could as well have the other sign.) Where a pair is red, the second lead repeats some of what
+# the first one said. So how many do we need? The best set of each size, found by looking at all of them, beside sets in
+# use: the limb leads alone (a monitor with three electrodes gives all six of them from two), limb leads and one chest
+# lead, a watch (lead I).
 
 # %%
 mean_value = value.mean(axis=(0, 1))
@@ -275,8 +282,12 @@ some = test[::5]
 net_12 = train_on_subsets(ecg_12[train], label[train], len(CLASSES), CrossEntropy())
 chances_12 = ask(net_12, subsets.add_noise(ecg_12, NOISE_MV)[some])
 value_12 = shapley.log_likelihood(label[some], chances_12).T
-figures.bars(leads.LEADS, *shapley.mean_values(value_12, data.hearts[some]),
-             unit="share of the log-likelihood");
+mean_12, low_12, high_12 = shapley.mean_values(value_12, data.hearts[some])
+figures.bars(leads.LEADS, mean_12, low_12, high_12, unit="share of the log-likelihood");
+
+# %%
+print(f"I and II among eight players: {mean[:2].sum():.2f} of {mean.sum():.2f} in all")
+print(f"six limb leads among twelve:  {mean_12[:6].sum():.2f} of {mean_12.sum():.2f} in all")
 
 # %% [markdown]
 # The same two signals, another share: in a random order, the first of six players comes earlier than the first of two,
@@ -332,11 +343,12 @@ figure.supxlabel("share of the area above 0.5 (90 % interval over hearts)", font
 # ## 7. When the sets are too many
 #
 # Eight players have 256 sets, twelve 4096, thirty a billion. Then one *samples*: random orders of arrival, and the
-# mean of what each player added. The error falls with the root of the number of orders:
+# mean of what each player added. Here we know the exact values, so we can see the error. It falls with the root of the
+# number of orders (dashed): a hundred times as many for one more digit.
 
 # %%
 added = shapley.sampled(mean_value, 2000)
-figures.convergence(added, shapley.shapley(mean_value), leads.INDEPENDENT);
+figures.convergence(added, shapley.shapley(mean_value));
 
 # %% [markdown]
 # ## 8. The same question for tasks 3 and 4
