@@ -9,7 +9,7 @@
 # | S | early, from the atria (*supraventricular*) |
 # | V | from the ventricles: wide and odd |
 # | F | a fusion of a normal and a ventricular beat |
-# | Q | paced, or not to be classified |
+# | Q | started by a pacemaker (*paced*), or not to be classified |
 #
 # You will train a strong network for them. Then comes the lesson that few solutions tell: **the famous scores, 98 % of all
 # beats right and more, are scores on patients already seen.** On new patients the same network falls far. (Nearly all beats
@@ -91,7 +91,8 @@ split = heartbeats.split_random(everything, valid=0.08, test=0.2, seed=SEED)
 train, valid, test = (everything[rows] for rows in split)
 
 # %% [markdown]
-# **A forest first.** Hundreds of decision trees on the raw samples: a strong simple answer.
+# **A forest first.** Hundreds of decision trees on the raw samples, each grown on other beats, and their mean answer: simple
+# and strong.
 
 # %%
 def train_forest(train):
@@ -204,10 +205,10 @@ check("task2.2", answer, seen=(test.label, seen["network"]), new=(new_test.label
 # ## 5. Why, and what helps
 #
 # What makes a beat *supraventricular*? It looks nearly normal. It comes **too early**. (So do ventricular beats, but those
-# look odd.) But a row starts at its own R
-# peak: the interval before it is cut away, and with it the main clue. A cardiologist compares with the patient's own
-# rhythm. So we add six numbers about time: the intervals before and after the beat, *divided by what is usual for this
-# patient*. (Files that do not say whose a beat is have no intervals either: there all are 0 and nothing is gained.)
+# look odd.) But a row starts at its own R peak: the interval before it is cut away, and with it the main clue. A
+# cardiologist compares with the patient's own rhythm. So we add six numbers about time: the intervals before and after the
+# beat, *divided by what is usual for this patient*. (Files that do not say whose a beat is have no intervals either: there
+# all are 0 and nothing is gained.)
 
 # %%
 ratio = np.exp(interval_features(new_test.table)[:, 0])
@@ -219,8 +220,8 @@ plt.gca().invert_yaxis();
 
 # %% [markdown]
 # Boxes hold the middle half of the beats, whiskers 90 %. Now two forests that differ in one thing only: both see the
-# shape of a beat in 20 numbers (its principal components, since the 187 samples would drown the six); the second sees the
-# six numbers about time as well.
+# shape of a beat in 20 numbers (*principal components*: how much it holds of each of the 20 main ways in which training
+# beats differ; the 187 samples would drown the six); the second sees the six numbers about time as well.
 
 # %%
 shape = PCA(20, random_state=SEED).fit(new_train.beats)
