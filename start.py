@@ -474,6 +474,8 @@ def check(arguments):
 
 def start(arguments):
     command, further, quick = read_arguments(arguments)
+    if os.environ.get("CARDIAC_ML_DATA"):  # as seen from here: notebooks run in folders of their own
+        os.environ["CARDIAC_ML_DATA"] = os.path.abspath(os.path.expanduser(os.environ["CARDIAC_ML_DATA"]))
     if further in (["check"], ["check", "--json"]):
         return check(further[1:])
     with one_at_a_time():

@@ -217,6 +217,13 @@ def test_the_check_installs_nothing(start, monkeypatch, arguments, tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+def test_a_folder_of_data_is_meant_from_where_the_user_stands(start, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CARDIAC_ML_DATA", "public")
+    monkeypatch.setattr(start, "call", lambda *_, **__: 0)
+    assert start.main(["check"]) == 0 and os.environ["CARDIAC_ML_DATA"] == str(tmp_path / "public")
+
+
 @pytest.mark.parametrize("kind, how", [("own", "-r"), ("colab", "-e")])
 @pytest.mark.parametrize("words, books", [(["book"], 1), (["setup", "book"], 1), (["setup"], 0)])
 def test_the_packages_of_the_book_only_when_asked(start, installed, monkeypatch, tmp_path, kind, how, words, books):

@@ -1,6 +1,7 @@
 """A public dataset of Kaggle through its own package ``kagglehub``, without an account."""
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from cardiac_ml.download import SETS, announce
@@ -27,8 +28,8 @@ def fetch(handle: str, names: list[str], home: Path) -> None:
     try:
         import kagglehub
     except ModuleNotFoundError:
-        raise DataError("Kaggle's sets come through kagglehub, which is not installed: pip install kagglehub. "
-                        f"{by_hand}") from None
+        raise DataError("Kaggle's sets come through kagglehub, which is not installed: "
+                        f"{sys.executable} -m pip install kagglehub. {by_hand}") from None
     parts, before = home / ".kagglehub", os.environ.get("KAGGLEHUB_CACHE")
     parts.mkdir(parents=True, exist_ok=True)
     os.environ["KAGGLEHUB_CACHE"] = str(parts.absolute())  # beside the files, so that moving them takes no time
