@@ -118,7 +118,7 @@ def simulate(hearts: int = 30, cases: int = 60, seed: int = 0, *, workers: int |
 
 def elsewhere(hearts: int = 8, cases: int = 50, seed: int = 0, *, workers: int | None = None,
               progress: bool = True) -> Intracardiac:
-    """Hearts of a second simulator, other physics, cells, torsos: how far does a network carry? Never train on it."""
+    """Hearts of a second simulator, other physics, cells, torsos: how far does a network carry? For tests only."""
     return open_pack(kept.elsewhere(hearts, cases, seed, workers, progress))
 
 
