@@ -434,8 +434,8 @@ def _explained(batch_size, model=None, inputs=None):
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        raise DataError(f"The GPU ran out of memory with batch_size={batch_size}. Try batch_size={batch_size // 2 or 1} "
-                        f"or device='cpu', or close what else uses it. ({str(error).splitlines()[0]})") from error
+        raise DataError(f"The GPU ran out of memory with batch_size={batch_size}. Try batch_size={batch_size // 2 or 1}, "
+                        f"device='cpu', or close what else uses it. ({str(error).splitlines()[0]})") from error
     except (RuntimeError, ValueError, IndexError) as error:
         if model is None or isinstance(error, DataError):
             raise

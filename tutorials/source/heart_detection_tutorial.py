@@ -377,9 +377,9 @@ for name, one in findings.items():
     print(f"{name}: {'; '.join(one.warnings) or 'no objection'}")
 
 # %% [markdown]
-# **Exercise 5.** Make a sixth: the chest squashed to half its height, `chest[::2]`. Heart and chest
-# are as wide as before, so the true ratio is the same. Which ratio does the finder find, and does it
-# object? (The answer is the ratio.)
+# **Exercise 5.** Make a sixth: the chest pulled to twice its height, `np.repeat(chest, 2, axis=0)`.
+# Heart and chest are as wide as before, so the true ratio is the same. Which ratio does the finder
+# find, and does it object? (The answer is the ratio.)
 
 # %%
 answer = ...
