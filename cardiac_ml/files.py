@@ -72,7 +72,7 @@ def find_data(name: str, folder: str | Path | None = None) -> Path | None:
         return Path(folder).expanduser()
     named = os.environ.get("CARDIAC_ML_DATA")
     if named and not Path(named).expanduser().is_dir():
-        raise DataError(f"CARDIAC_ML_DATA names {named}, no folder from {Path.cwd()}. Correct it or unset it.")
+        raise DataError(f"CARDIAC_ML_DATA names {named}; from {Path.cwd()} that is no folder. Correct or unset it.")
     places = ([Path(named).expanduser()] if named else []) + [Path.cwd(), ROOT]
     return next((place / name for place in places if (place / name).is_dir()), None)
 

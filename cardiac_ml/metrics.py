@@ -58,18 +58,18 @@ def _refuse(other_shape, truth, prediction):
         raise DataError("the prediction holds NaN, infinity or no numbers, so it has no score.")
 
 
-def from_sums(finish, limits=(0, np.inf), check=same_shape):
+def from_sums(finish, limits=(0, np.inf), check=same_shape, skew=1):
     """A score that follows from sums over rows: ``score.sums`` gives them row by row, so that a bootstrap is quick.
 
     The function below returns arrays (rows, ...), which are summed over the rows and handed to ``finish``. ``limits``:
-    what no score can go beyond, and so no interval.
+    what no score can go beyond, and so no interval. ``skew``: how far out the upper end of an interval goes (``_ends``).
     """
     def decorate(function):
         @wraps(function)
         def score(truth, prediction):
             return float(finish(*(part.sum(axis=0, dtype=float) for part in score.sums(truth, prediction))))
         score.sums = lambda truth, prediction: function(*check(truth, prediction))
-        score.finish, score.limits = finish, limits
+        score.finish, score.limits, score.skew = finish, limits, skew
         return score
     return decorate
 
@@ -272,7 +272,7 @@ def mae_ms(truth, prediction):
     return _known(np.abs, truth, prediction)
 
 
-@from_sums(lambda squares, points: np.sqrt(ratio(squares, points)))
+@from_sums(lambda squares, points: np.sqrt(ratio(squares, points)), skew=1.5)
 def rmse_ms(truth, prediction):
     """Root mean square error: large misses weigh more."""
     return _known(np.square, truth, prediction)
@@ -333,7 +333,7 @@ def mae_mv(truth, prediction):
     return _by_case(lambda t, p: np.abs(p - t).mean(), truth, prediction), np.ones(len(truth))
 
 
-@from_sums(lambda squares, cases: np.sqrt(ratio(squares, cases)))
+@from_sums(lambda squares, cases: np.sqrt(ratio(squares, cases)), skew=1.5)
 def rmse_mv(truth, prediction):
     """Root mean square error over points and time."""
     return _by_case(lambda t, p: np.square(p - t).mean(), truth, prediction), np.ones(len(truth))
@@ -491,15 +491,16 @@ def _ends(score, value, drawn, members, level):
     """(low, high). Errors of hearts are skewed, so those of an error, 0 or larger, are found on its logarithm.
 
     The worst hearts are the rare ones, so a few hearts tend to show too little error and too little spread at once: the
-    upper end is moved out by the square of the half-width, half as much again for squared errors (simulations chose so,
-    a test holds it). A share has two ends: its scale is the logit, and half that square moves the end off 0 or 1.
+    upper end is moved out by the square of the half-width, times the score's ``skew`` (simulations chose 1.5 for squared
+    errors, 1 else; a test holds it). A share has two ends: its scale is the logit, and half that square moves the end
+    off 0 or 1.
     """
     drawn, limits = drawn[np.isfinite(drawn)], getattr(score, "limits", (0, np.inf))
     if limits == SHARE:
         return _ends_of_share(value, drawn, members, level)
     if limits == (0, np.inf) and value > 0 and (drawn > 0).all():
-        half, further = _half_width(np.log(drawn), members, level), 1.5 if score in (rmse_ms, rmse_mv) else 1
-        return float(value * np.exp(-half)), float(value * np.exp(half + further * half ** 2))
+        half = _half_width(np.log(drawn), members, level)
+        return float(value * np.exp(-half)), float(value * np.exp(half + getattr(score, "skew", 1) * half ** 2))
     half = _half_width(drawn, members, level)
     return tuple(np.clip([value - half, value + half], *limits).tolist())
 

@@ -391,8 +391,9 @@ def pick_precision(precision, device, model=None):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     native = any(getattr(torch.cpu, test, bool)() for test in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)  # knows of ONEDNN_MAX_CPU_ISA
-    right = model is None or native and all(map(_convolves_right, model.modules()))
-    return "bfloat16" if device.type == "cpu" and native and known() and right else "float32"
+    if not (device.type == "cpu" and native and known()):
+        return "float32"
+    return "bfloat16" if model is None or all(map(_convolves_right, model.modules())) else "float32"
 
 
 @torch.no_grad()
@@ -434,8 +435,8 @@ def _explained(batch_size, model=None, inputs=None):
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        raise DataError(f"The GPU ran out of memory with batch_size={batch_size}. Try batch_size={batch_size // 2 or 1}, "
-                        f"device='cpu', or close what else uses it. ({str(error).splitlines()[0]})") from error
+        raise DataError(f"The GPU ran out of memory with batch_size={batch_size}. Try batch_size={batch_size // 2 or 1}"
+                        f", device='cpu', or close what else uses it. ({str(error).splitlines()[0]})") from error
     except (RuntimeError, ValueError, IndexError) as error:
         if model is None or isinstance(error, DataError):
             raise

@@ -18,6 +18,7 @@ from cardiac_ml.models import (DIPOLE, EIGHT, ActionPotentialNet, ActivationNet,
 from cardiac_ml.training import fit, load, predict, save
 
 PLAIN = dict(device="cpu", precision="float32")
+NO_CHANGE = dict(shift_ms=0, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0, slower=0, turn=0)  # of an Augment
 
 
 # ---- blocks ----
@@ -259,8 +260,7 @@ def test_a_point_without_any_label_is_named(hearts):
 
 def test_augmentation_moves_the_answer_with_the_signal_and_keeps_the_leads_consistent(hearts):
     ecg = torch.as_tensor(hearts.ecg_mv[:6])
-    nothing = dict(shift_ms=0, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0, slower=0, turn=0)
-    only_shift = Augment(**nothing | dict(shift_ms=10))
+    only_shift = Augment(**NO_CHANGE | dict(shift_ms=10))
     moved, times = only_shift(ecg, torch.zeros(6, 75), torch.Generator().manual_seed(3))
     assert len(set(times[:, 0].tolist())) > 1 and (times == times[:, :1]).all()
     for case, shift in zip(range(6), times[:, 0].long().tolist()):
@@ -268,14 +268,14 @@ def test_augmentation_moves_the_answer_with_the_signal_and_keeps_the_leads_consi
         assert torch.allclose(a, b, atol=1e-4)
     _, voltage = only_shift(ecg, torch.as_tensor(hearts.voltage_mv[:6]), torch.Generator().manual_seed(3))
     assert torch.equal(voltage, read_at(torch.as_tensor(hearts.voltage_mv[:6]), torch.arange(500) - times[:, :1, None]))
-    same, _ = Augment(**nothing)(ecg, times, torch.Generator().manual_seed(3))
+    same, _ = Augment(**NO_CHANGE)(ecg, times, torch.Generator().manual_seed(3))
     assert torch.allclose(same, ecg, atol=1e-5)
     ecg, _ = Augment()(ecg, torch.zeros(6, 75), torch.Generator().manual_seed(0))
     assert torch.allclose(ecg[:, 2], ecg[:, 1] - ecg[:, 0], atol=1e-5)  # III = II - I
 
 
 def test_in_a_slower_heart_the_wave_and_its_label_come_later_by_the_same_share():
-    slower = Augment(shift_ms=0, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0, slower=0.3, turn=0)
+    slower = Augment(**NO_CHANGE | dict(slower=0.3))
     when = torch.tensor([[60.0], [100.0]]).expand(2, 75)
     wave = torch.exp(-((torch.arange(500) - when[:, :1]) / 20) ** 2)[:, None].expand(2, 12, 500)
     ecg, times = slower(from_independent(wave[:, EIGHT]), when, torch.Generator().manual_seed(0))
@@ -285,9 +285,9 @@ def test_in_a_slower_heart_the_wave_and_its_label_come_later_by_the_same_share()
         assert torch.allclose(found.argmax(1).float(), times[:, 0], atol=0.6)
 
 
-def test_a_heart_that_lies_turned_keeps_the_size_of_its_dipole(hearts):
+def test_a_heart_that_lies_turned_keeps_the_size_of_its_dipole():
     ecg = from_independent(DIPOLE @ torch.randn(4, 3, 500, generator=torch.Generator().manual_seed(0)))
-    turn = Augment(shift_ms=0, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0, slower=0, turn=0.5)
+    turn = Augment(**NO_CHANGE | dict(turn=0.5))
     turned, _ = turn(ecg, torch.zeros(4, 75), torch.Generator().manual_seed(1))
     before, after = (torch.linalg.pinv(DIPOLE) @ some[:, EIGHT] for some in (ecg, turned))
     assert torch.allclose(before.norm(dim=1), after.norm(dim=1), atol=1e-3) and (before - after).abs().max() > 0.1

@@ -55,15 +55,15 @@ def simulate_heart(number, cases=CASES, seed=SEED):
     width = WIDTHS[number % len(WIDTHS)]
     rng = np.random.default_rng([seed, number])
     patient = wide_patient(rng, width)
-    heart = patient.heart
-    others = [torso.around(heart, torso.draw_torso(rng, heart.shape.rv_angle_deg, width)) for _ in range(BODIES - 1)]
-    beats = [_beat(heart, rng, width) for _ in range(cases)]
+    others = [torso.around(patient.heart, torso.draw_torso(rng, patient.heart.shape.rv_angle_deg, width))
+              for _ in range(BODIES - 1)]
+    beats = [_beat(patient.heart, rng, width) for _ in range(cases)]
     bcl, g_kr = rng.choice(population.CYCLE_LENGTHS_MS, cases), rng.choice(population.G_KR_PERCENT, cases) / 100
     solved = simulate_beats(patient, beats, bcl, g_kr, rng.uniform(1, 8, cases), rng.uniform(0.8, 1.2, cases))
-    listeners = [(as_conductor(patient, min(1.0, 1.5 * rng.random())), body) for body in (patient.torso, *others)]
+    heard_in = [(as_conductor(patient, min(1.0, 1.5 * rng.random())), body) for body in (patient.torso, *others)]
     ecg = []
     for k in range(cases):
-        weights = np.concatenate([listened(rng, listener, solved, k, body, width) for listener, body in listeners])
+        weights = np.concatenate([weights_in(rng, muscle, solved, k, body, width) for muscle, body in heard_in])
         heard = signals.ecg_of(weights, solved.activation_ms[k], solved.apd_ms[k], patient.layer, int(bcl[k]),
                                float(g_kr[k]))
         ecg.append(independent(to_leads(heard.reshape(BODIES, 10, -1))))
@@ -83,7 +83,7 @@ def wide_patient(rng, width):
 def as_conductor(patient, share):
     """The same heart with a muscle that conducts as its fibres run (1), alike in all directions (0), or between.
 
-    The ECG hangs on this and the activation does not; nobody has measured it in the living.
+    The ECG depends on it and the activation does not. Only ``lead_weights`` uses the answer.
     """
     along, *others = patient.speeds.muscle
     ways = [along * (speed / along) ** share for speed in others]
@@ -91,22 +91,21 @@ def as_conductor(patient, share):
                    stiffness=torso.stiffness(patient.heart, (along, *ways)))
 
 
-def listened(rng, patient, solved, k, body, width):
+def weights_in(rng, patient, solved, k, body, width):
     """Weights (10, n) of beat ``k`` in a body: a ball, one without end, or that with electrodes nearer to a chest's."""
     body = torso.move_electrodes(rng, body, width=width)
     field = rng.choice(("sphere", "infinite", "chest"))
     if field == "chest":
-        usual, ways = population.middle("torso"), torso.BALL_WAYS
-        ball = usual["radius_mm"] * ways / np.linalg.norm(ways, axis=1, keepdims=True)
+        ball = torso.ball_mm()
         places = ball + rng.random() * (body.electrodes_mm - body.heart_mm - ball)
         places = places * np.exp(rng.normal(0, 0.12, 3))        # taller or shorter, wider, deeper
-        body = replace(body, electrodes_mm=usual["electrodes_mm"] + places - ball)
+        # the infinite field moves the ball's electrodes by as much as the body's are away from their usual places
+        body = replace(body, electrodes_mm=population.middle("torso")["electrodes_mm"] + places - ball)
     return lead_weights(patient, solved, k, body, "sphere" if field == "sphere" else "infinite")
 
 
 def _beat(heart, rng, width):
-    """A beat of a drawn kind; its fast layers conduct at their own share of the usual speed, and half of the time each
-    early site fires some ms before or after its usual time."""
+    """A beat of a drawn kind, its fast layers slower or faster; early sites of every second one are off by some ms."""
     names, weights = list(KINDS), np.array(list(KINDS.values()))
     kind = str(rng.choice(names, p=weights / weights.sum()))
     beat = (patterns.point_focus(heart, rng.integers(75)) if kind == "focal" else

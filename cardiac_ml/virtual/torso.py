@@ -104,11 +104,15 @@ def lead_field(heart: Heart, matrix, torso: Torso, kind="sphere"):
     return (matrix @ potential.astype(np.float32)).T * np.float32(-1 / (4 * np.pi * torso.conductivity_s_m))
 
 
+def ball_mm():
+    """(10, 3) electrodes on a ball around the heart, as the published simulations have them."""
+    ways = BALL_WAYS / np.linalg.norm(BALL_WAYS, axis=1, keepdims=True)
+    return population.middle("torso")["radius_mm"] * ways
+
+
 def _in_infinity(nodes, torso):
     """G (n, 10) in 1 / mm: one over the distance, electrodes misplaced as in the torso."""
-    ways = BALL_WAYS / np.linalg.norm(BALL_WAYS, axis=1, keepdims=True)
-    average = population.middle("torso")
-    electrodes = average["radius_mm"] * ways + torso.electrodes_mm - average["electrodes_mm"]
+    electrodes = ball_mm() + torso.electrodes_mm - population.middle("torso")["electrodes_mm"]
     return BALL_GAIN / _distances(nodes, electrodes)
 
 
