@@ -62,7 +62,7 @@ def from_sums(finish, limits=(0, np.inf), check=same_shape, skew=1):
     """A score that follows from sums over rows: ``score.sums`` gives them row by row, so that a bootstrap is quick.
 
     The function below returns arrays (rows, ...), which are summed over the rows and handed to ``finish``. ``limits``:
-    what no score can go beyond, and so no interval. ``skew``: how far out the upper end of an interval goes (``_ends``).
+    what no score can go beyond, and so no interval. ``skew``: how far out the upper end of that goes (``_ends``).
     """
     def decorate(function):
         @wraps(function)
@@ -491,8 +491,8 @@ def _ends(score, value, drawn, members, level):
     """(low, high). Errors of hearts are skewed, so those of an error, 0 or larger, are found on its logarithm.
 
     The worst hearts are the rare ones, so a few hearts tend to show too little error and too little spread at once: the
-    upper end is moved out by the square of the half-width, times the score's ``skew`` (simulations chose 1.5 for squared
-    errors, 1 else; a test holds it). A share has two ends: its scale is the logit, and half that square moves the end
+    upper end is moved out by the square of the half-width, times the score's ``skew`` (simulations chose 1.5 for
+    squared errors, 1 else; a test holds it). A share has two ends: its scale is the logit, and half that square moves the end
     off 0 or 1.
     """
     drawn, limits = drawn[np.isfinite(drawn)], getattr(score, "limits", (0, np.inf))
