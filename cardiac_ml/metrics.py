@@ -492,8 +492,8 @@ def _ends(score, value, drawn, members, level):
 
     The worst hearts are the rare ones, so a few hearts tend to show too little error and too little spread at once: the
     upper end is moved out by the square of the half-width, times the score's ``skew`` (simulations chose 1.5 for
-    squared errors, 1 else; a test holds it). A share has two ends: its scale is the logit, and half that square moves the end
-    off 0 or 1.
+    squared errors, 1 else; a test holds it). A share has two ends: its scale is the logit, and half that square moves
+    the end off 0 or 1.
     """
     drawn, limits = drawn[np.isfinite(drawn)], getattr(score, "limits", (0, np.inf))
     if limits == SHARE:
