@@ -293,7 +293,7 @@ def map_correlation(truth, prediction):
     t, p = (np.where(known, a, 0) for a in (truth, prediction))
     t, p = (np.where(known, a - a.sum(axis=1, keepdims=True) / count, 0) for a in (t, p))
     norm = np.sqrt((t ** 2).sum(axis=1) * (p ** 2).sum(axis=1))
-    return np.nan_to_num(ratio((t * p).sum(axis=1), norm)), norm > 0
+    return np.nan_to_num(ratio((t * p).sum(axis=1), norm)), (t ** 2).sum(axis=1) > 0  # a flat prediction has none
 
 
 def earliest_site_mm(truth, prediction, points_mm):
@@ -349,8 +349,8 @@ def r2(truth, prediction):
 
 @from_sums(lambda error, points: ratio(error, points))
 def upstroke_error_ms(truth, prediction):
-    """Mean absolute error of the activation times read off the traces: when does each point fire?"""
-    return _known(np.abs, upstroke_ms(truth) - upstroke_ms(prediction), 0)
+    """Mean absolute error of the activation times read off the traces; one that never fires does so at their end."""
+    return _known(np.abs, upstroke_ms(truth), np.nan_to_num(upstroke_ms(prediction), nan=prediction.shape[-1]))
 
 
 @from_sums(lambda error, points: ratio(error, points))

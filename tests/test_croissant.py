@@ -27,7 +27,7 @@ def folders(tmp_path_factory):
             assert main(["simulate", what, "--hearts", "2", "--workers", "1", "--out", str(out / what)]) == 0
         table = [column for column in making.TABLE if column in next(made_batches())[2]]
         patch.setattr(making, "TABLE", table)
-        small = dict(train_hearts=2, test_hearts=2, cases=2, progress=False)
+        small = dict(train_hearts=2, test_hearts=4, cases=2, progress=False)
         public, _ = making.make_challenge(out / "challenge", SECRET, **small)
     return {"intracardiac": out / "intracardiac", "heartbeats": out / "heartbeats", "challenge": public}
 

@@ -112,6 +112,18 @@ def test_a_perfect_map_scores_perfectly_and_a_shift_costs_its_size(maps):
     assert metrics.map_correlation(truth, truth + 3) == pytest.approx(1)
 
 
+def test_an_answer_that_says_nothing_is_not_left_out():
+    """Else a hand-in with one case, or one point, would learn of it alone."""
+    truth = traces(np.linspace(30, 90, 8).reshape(2, 4))
+    guess = truth.copy()
+    guess[0, 1:] = -80  # three points that never fire
+    late = 500 - np.linspace(30, 90, 8)[1:4]
+    assert metrics.upstroke_error_ms(truth, guess) == pytest.approx(late.sum() / 8, abs=1)
+    maps = np.random.default_rng(0).uniform(10, 90, (4, 75))
+    flat = np.where(np.arange(4)[:, None] < 3, 50.0, maps)
+    assert metrics.map_correlation(maps, flat) == pytest.approx(0.25)
+
+
 def test_missing_labels_are_left_out_and_counted(maps):
     truth = maps[0].copy()
     guess = truth + 2

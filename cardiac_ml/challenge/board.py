@@ -1,9 +1,9 @@
 """The board: all submissions of a folder, ranked, with what can and what cannot be told apart.
 
-A team stands with its best (or its last) file. Two teams are different only if the paired comparison over hearts or
+Files in a subfolder are of the team that it names, whatever they say; others of the team in their header. A team stands
+with its best (or its last) file. Two teams are different only if the paired comparison over hearts or
 patients says so after Holm's correction for all pairs; who cannot be told from the first of a group shares its letter.
 """
-import hashlib
 import time
 from collections import Counter
 from pathlib import Path
@@ -31,7 +31,6 @@ class Entry(NamedTuple):
     chosen_by: float      # the same on the cases of the week: no file is chosen by the cases kept for the end
     second: dict          # further metrics: name -> value
     small: np.ndarray     # what the main metric needs of the predictions, see ``judge``
-    digest: str
 
 
 class Row(NamedTuple):
@@ -59,7 +58,7 @@ def make(folder, truths, final=False, take="best", daily_limit=None, baselines=N
         raise DataError(f"{folder} is not a folder. Give the one with the submissions.")
     entries, refused = read_entries(folder, truths, final, daily_limit)
     if not any(entries.values()) and not refused:
-        raise DataError(f"{folder} holds no file. Put the teams' submissions there, in subfolders if you like.")
+        raise DataError(f"{folder} holds no file. Put the teams' submissions there, a subfolder for each team.")
     known = read_entries(baselines, truths, final)[0] if baselines and Path(baselines).is_dir() else {}
     tables = {task: rank(truth, final, entries[task], known.get(task, []), take) for task, truth in truths.items()}
     return tables, refused
@@ -67,10 +66,10 @@ def make(folder, truths, final=False, take="best", daily_limit=None, baselines=N
 
 def read_entries(folder, truths, final=False, daily_limit=None):
     entries, refused, handed_in = {task: [] for task in truths}, {}, Counter()
-    for path in sorted(_files(folder), key=lambda path: (path.lstat().st_mtime, str(path))):
+    for path in sorted(_files(folder), key=lambda path: (_date(path), str(path))):
         name = submission.plain(path.relative_to(folder))
         try:
-            task, entry = read_entry(path, name, truths, final)
+            task, entry = read_entry(path, name, truths, final, *path.relative_to(folder).parts[:-1][:1])
             day = (task, entry.team, time.strftime("%Y-%m-%d", time.localtime(entry.when)))
             handed_in[day] += 1
             if daily_limit and handed_in[day] > daily_limit:
@@ -86,8 +85,15 @@ def _files(folder):
     return (path for path in Path(folder).rglob("*") if not path.name.startswith(".") and not path.is_dir())
 
 
-def read_entry(path, name, truths, final):
-    """(task, Entry) of one file."""
+def _date(path):
+    try:
+        return path.lstat().st_mtime
+    except OSError:  # it went away meanwhile
+        return 0.0
+
+
+def read_entry(path, name, truths, final, team=None):
+    """(task, Entry) of one file. Scores are rounded as they are shown: further digits would tell about single cases."""
     if path.is_symlink() or path.suffix.lower() not in (".npz", ".csv"):
         raise DataError("not a submission: those are .npz or .csv files.")
     header = submission.read_header(path)
@@ -98,8 +104,8 @@ def read_entry(path, name, truths, final):
     prediction = submission.read_submission(path, task, truth.ids).prediction
     value, small, second = judge(truth, prediction, final)
     chosen_by = judge(truth, prediction, False)[0] if final else value
-    return task, Entry(submission.team_of(header), name, path.stat().st_mtime, value, chosen_by, second, small,
-                       hashlib.blake2b(small, digest_size=16).hexdigest())
+    return task, Entry(submission.team_of(dict(team=team) if team else header), name, path.stat().st_mtime,
+                       round(value, 3), round(chosen_by, 3), second, small)
 
 
 def judge(truth, prediction, final):
@@ -136,15 +142,16 @@ def rank(truth, final, entries, baselines, take):
     chosen = sorted(teams.values(), key=lambda entry: (-sign * entry.value, entry.when, entry.file))
     metric, label, group = judged(truth, final)
     letters = group_letters(different(metric, label, [entry.small for entry in chosen], group))
-    files, twins = Counter(entry.team for entry in entries), {}
-    for entry in entries:
-        twins.setdefault(entry.digest, {})[entry.team] = True
+    files, twins = Counter(entry.team for entry in entries), alike([entry.small for entry in entries])
+
     def row(entry, place="", letter="", files=1, notes=()):
         interval = metrics.bootstrap({"": metric}, label, entry.small, group)[""]
         return Row(place, entry, interval[1:], letter, files, list(notes))
 
-    rows = [row(entry, place, letter, files[entry.team], _notes(task, entry, twins))
-            for entry, place, letter in zip(chosen, _places(chosen), letters)] + [row(entry) for entry in baselines]
+    rows = [row(entry, place, letter, files[entry.team], _notes(task, entry, entries, twins))
+            for entry, place, letter in zip(chosen, _places(chosen), letters)]
+    for entry in baselines:  # without further metrics: those of constants would tell how many cases each class has
+        rows.append(row(entry._replace(second=dict.fromkeys(entry.second, float("nan")))))
     rows.sort(key=lambda row: -sign * row.entry.value)  # stable: baselines after equals
     return Table(task, rows, entries, len(np.unique(group)), len(group))
 
@@ -155,11 +162,11 @@ def _places(chosen):
     return [str(shown.index(value) + 1) for value in shown]
 
 
-def _notes(task, entry, twins):
-    others = dict.fromkeys(team for teams in twins.values() if entry.team in teams for team in teams)
-    others.pop(entry.team, None)
+def _notes(task, entry, entries, twins):
+    teams = {twin: {one.team for one, other in zip(entries, twins) if other == twin} for twin in set(twins)}
+    others = sorted(set().union(*(some for some in teams.values() if entry.team in some)) - {entry.team})
     more = f" and {len(others) - 3} more" * (len(others) > 3)
-    notes = [f"a file with the same predictions as {', '.join(list(others)[:3])}{more}"] * bool(others)
+    notes = [f"a file with (nearly) the same predictions as {', '.join(others[:3])}{more}"] * bool(others)
     if entry.value >= TOO_GOOD[task] if MORE_IS_BETTER[task] else entry.value <= TOO_GOOD[task]:
         notes.append("too good to be learnt")
     return notes
@@ -167,11 +174,21 @@ def _notes(task, entry, twins):
 
 def different(metric, label, given, group):
     """Which pairs of teams differ by more than chance, after Holm's correction for all pairs: (teams, teams) bool."""
-    found = np.zeros((len(given), len(given)), bool)
-    if len(given) > 1 and len(np.unique(group)) > 1:
-        pairs = metrics.compare_all(metric, label, given, group)
+    twins, place = np.unique(alike(given), return_inverse=True)  # one of each: copies would weaken every verdict
+    found = np.zeros((len(twins), len(twins)), bool)
+    if len(twins) > 1 and len(np.unique(group)) > 1:
+        pairs = metrics.compare_all(metric, label, [given[twin] for twin in twins], group)
         found[tuple(np.transpose(list(pairs)))] = holm([pair.p for pair in pairs.values()])
-    return found | found.T
+    return (found | found.T)[np.ix_(place, place)]
+
+
+def alike(given):
+    """The number of the first of these arrays that each is a copy of, or nearly (1 % of how much it varies)."""
+    first, varies = [], [np.linalg.norm(one - one.mean()) for one in given]
+    for number, one in enumerate(given):
+        copied = (other for other in dict.fromkeys(first) if np.linalg.norm(one - given[other]) <= 0.01 * varies[other])
+        first.append(next(copied, number))
+    return first
 
 
 def group_letters(differs):

@@ -53,9 +53,9 @@ def export(out, folder, tasks=None, start="2030-01-01 00:00:00", end="2030-01-08
     if not tasks:
         raise DataError(f"{folder} is not the folder of a challenge: it has no public/test_task_N.npz.")
     truths, out = [scoring.find_truth(folder, task) for task in tasks], Path(out)
-    if not out.exists():  # like the private part: for nobody else, and never committed
-        out.mkdir(mode=0o700, parents=True)
-        (out / ".gitignore").write_text("*\n")
+    out.mkdir(parents=True, exist_ok=True)
+    out.chmod(0o700)  # like the private part: for nobody else (refused where the folder is another's), never committed
+    (out / ".gitignore").write_text("*\n")
     return [path for truth in truths for path in (codabench(out, Path(folder), truth.task, start, end),
                                                   kaggle(out, truth))]
 

@@ -28,7 +28,7 @@ from cardiac_ml.virtual import beats, dataset
 from cardiac_ml.virtual.writing import write_pairs
 
 SAME_DATE = 1_577_836_800  # 2020-01-01: the age of a file tells nothing
-LEAST_SECRET = 2 ** 64     # what is smaller can be tried out
+LEAST_SECRET = 2 ** 100    # what is smaller can be tried out, some day
 TABLE = ["heart", "pattern", "innerindex", "bcl", "gkr", "kind"]  # what the files of the real set tell
 BEATS_TABLE = ["patient", "kind"]
 BEATS_EACH = {1: 100, 2: 250}  # rows of a patient
@@ -78,6 +78,9 @@ def _check(secret, tasks, train_hearts, test_hearts, cases):
     if min(train_hearts, test_hearts) < 2 or cases < 1:
         raise DataError(f"{train_hearts} hearts to learn from, {test_hearts} to test on, {cases} cases each: two "
                         "hearts on each side and one case are the least.")
+    if 1 in tasks and test_hearts < 4:
+        raise DataError(f"task 1 has healthy and ill patients in both halves of its test, so it needs 4 test hearts, "
+                        f"not {test_hearts}.")
 
 
 def key(secret, purpose):
@@ -124,10 +127,10 @@ def _make_beats(public, private, task, secret, train, test, workers, progress):
 
     Returns the files to learn from.
     """
-    def simulated(patients, purpose):
+    def simulated(patients, purpose, **more):
         print(f"Task {task}: {patients} {purpose}", flush=True)
         rows = BEATS_EACH[task] * patients
-        size = (dict(hearts=2, patients=patients, train=FEWEST, test=FEWEST, ptb=rows) if task == 1 else
+        size = (dict(hearts=2, patients=patients, train=FEWEST, test=FEWEST, ptb=rows, **more) if task == 1 else
                 dict(hearts=patients, patients=2, train=rows - rows // 4, test=rows // 4, ptb=FEWEST))
         made = beats.simulate_heartbeats(seed=key(secret, f"task {task}, {purpose}"), workers=workers,
                                          progress=progress, **size)
@@ -135,10 +138,11 @@ def _make_beats(public, private, task, secret, train, test, workers, progress):
                 if name.startswith(("mitbih", "ptbdb")[task == 1])}
 
     learn = simulated(train, "patients to learn from")
-    rows, person = _joined(simulated(test + test // 2, "patients to draw the test from"))
+    # As many rows of each patient: fewer left of more would show in how many neighbours in the record are left.
+    rows, person = _joined(simulated(test + test // 2, "patients to draw the test from", infarct_share=None))
     label, rng = rows[:, 187].astype(np.int64), np.random.default_rng(key(secret, f"choice of task {task}"))
     final, week = draw_patients(person, label, test, rng)
-    order = rng.permutation(np.flatnonzero(np.isin(person, [*final, *week]) & thinned(person, task == 1, rng)))
+    order = rng.permutation(np.flatnonzero(np.isin(person, [*final, *week]) & thinned(person, rng)))
     truth = scoring.Truth(task, _names(secret, task, len(order)), label[order], person[order],
                           np.isin(person[order], final))
     known = _joined(learn)[0]
@@ -167,14 +171,10 @@ def draw_patients(person, label, count, rng):
     return halves
 
 
-def thinned(person, alike, rng):
-    """Which rows stay, (rows,) bool: of each patient another share.
-
-    ``alike``: of about as many rows of all. Where a patient has rows of one class only, their number must not tell it.
-    """
-    _, number, count = np.unique(person, return_inverse=True, return_counts=True)
-    share = rng.uniform(0.6, 1, len(count)) * (count.min() / count if alike else 1)
-    return rng.random(len(person)) < share[number]
+def thinned(person, rng):
+    """Which rows stay, (rows,) bool: of each patient another share, so that their number tells nothing."""
+    patients, number = np.unique(person, return_inverse=True)
+    return rng.random(len(person)) < rng.uniform(0.6, 1, len(patients))[number]
 
 
 def _names(secret, task, count):

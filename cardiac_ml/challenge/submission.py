@@ -54,7 +54,8 @@ class Submission(NamedTuple):
 
 def plain(text, longest=120):
     """Text from strangers on one line: whatever does not print (escape codes, line ends, half letters) is a '?'."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text)[:longest])
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(text)[:longest + 1])
+    return text if len(text) <= longest else text[:longest - 1] + "…"
 
 
 def team_of(header):

@@ -41,13 +41,14 @@ STAGES = {                   # of an infarct: share of the height of action pote
 
 
 def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, workers=None, progress=True,
-                        patients=None):
+                        patients=None, infarct_share=INFARCT_SHARE):
     """The four files: name -> (rows (n, 188) float32, table with one line a row).
 
     ``mitbih_train`` and ``mitbih_test`` come from different hearts; for a split that mixes them, as Kaggle's does, join
-    the two and split the rows at random. The PTB pair has as many ``patients`` (default:
-    three times the ``hearts``). Columns of the tables: patient (number of the heart), rr_before_ms, rr_after_ms, kind
-    (what the beat is) and rhythm. The same seed gives the same bytes with any number of ``workers``.
+    the two and split the rows at random. The PTB pair has as many ``patients`` (default: three times the ``hearts``);
+    ``infarct_share`` of its rows are of ill ones (None: as many rows of every patient). Columns of the tables: patient
+    (number of the heart), rr_before_ms, rr_after_ms, kind (what the beat is) and rhythm. The same seed gives the same
+    bytes with any number of ``workers``.
     """
     held_out = max(int(round(TEST_SHARE * hearts)), 1)
     patients = PTB_PATIENTS * hearts if patients is None else patients
@@ -58,7 +59,7 @@ def simulate_heartbeats(hearts=64, seed=0, train=12000, test=3000, ptb=5000, wor
     sides = {"mitbih_train": range(hearts - held_out), "mitbih_test": range(hearts - held_out, hearts)}
     counts = np.concatenate([plan_counts(rows, len(side), rng) for rows, side in zip((train, test), sides.values())])
     infarcted = rng.permutation(patients) % 2 == 0
-    plans = zip_longest(counts, zip(plan_ptb(ptb, infarcted), infarcted))   # None: not in this pair
+    plans = zip_longest(counts, zip(plan_ptb(ptb, infarcted, infarct_share), infarcted))   # None: not in this pair
     jobs = [delayed(_one_heart)(seed, heart, *plan) for heart, plan in enumerate(plans)]
     action_potential_table()      # computed and cached once, before the workers start
     mitbih, pair = zip(*in_order(jobs, workers, progress, "virtual heartbeats"))
@@ -102,9 +103,9 @@ def _shared_out(total, willing):
     return whole
 
 
-def plan_ptb(rows, infarcted):
-    """Rows from each heart (hearts,), in Kaggle's proportion of normal to infarct."""
-    ill = int(round(rows * INFARCT_SHARE))
+def plan_ptb(rows, infarcted, infarct_share=INFARCT_SHARE):
+    """Rows from each heart (hearts,), in Kaggle's proportion of normal to infarct, or (None) as many from each."""
+    ill = int(round(rows * (infarcted.mean() if infarct_share is None else infarct_share)))
     return _shared_out(ill, infarcted.astype(float)) + _shared_out(rows - ill, 1.0 - infarcted)
 
 

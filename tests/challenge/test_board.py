@@ -39,7 +39,7 @@ def truth():
 def test_the_board_ranks_and_tells_chance_from_skill(tmp_path, truth):
     for number, (name, error) in enumerate((("good", 2.0), ("twin", 2.02), ("bad", 9.0))):
         hand_in(tmp_path, f"{name}.npz", truth, error, day=number)
-    hand_in(tmp_path / "deep" / "folder", "worse.NPZ", truth, 12.0, team="good", day=4)
+    hand_in(tmp_path / "good" / "folder", "worse.NPZ", truth, 12.0, team="somebody else", day=4)
     base = hand_in(tmp_path.parent / f"{tmp_path.name}_baselines", "plain.npz", truth, 5.0)
     tables, refused = board.make(tmp_path, {3: truth}, baselines=base.parent)
     rows = tables[3].rows
@@ -100,9 +100,46 @@ def test_same_files_ties_impossible_scores_and_limits_are_marked(tmp_path, truth
     tables, refused = board.make(tmp_path, {3: truth}, daily_limit=2)
     rows = {row.entry.team: row for row in tables[3].rows}
     assert rows["a"].place == rows["b"].place == "2" and rows["c"].place == "4"
-    assert rows["a"].notes == ["a file with the same predictions as b"]
+    assert rows["a"].notes == ["a file with (nearly) the same predictions as b"]
     assert rows["oracle"].notes == ["too good to be learnt"]
     assert list(refused) == ["c3.npz"] and "more than 2 files of this team for task 3 on" in refused["c3.npz"]
+
+
+def test_a_folder_names_its_team_and_nobody_else_hands_in_for_it(tmp_path, truth):
+    hand_in(tmp_path / "ours", "a.npz", truth, 2.0, team="ours")
+    hand_in(tmp_path / "theirs", "b.npz", truth, 9.0, team="ours")
+    rows = {row.entry.team: row for row in board.make(tmp_path, {3: truth})[0][3].rows}
+    assert rows["ours"].files == rows["theirs"].files == 1 and rows["ours"].place == "1"
+
+
+def test_copies_with_a_little_noise_are_marked_and_hide_no_difference(tmp_path, truth):
+    hand_in(tmp_path, "best.npz", truth, 2.0)
+    second = hand_in(tmp_path, "second.npz", truth, 2.6)
+    groups = []
+    for copies in (0, 12):
+        for number in range(copies):
+            given = submission.read_submission(second, 3, truth.ids).prediction
+            given += np.random.default_rng(number).normal(0, 1e-4, given.shape)
+            submission.write_submission(tmp_path / f"copy{number}.npz", 3, truth.ids, given, team=f"copy {number}")
+        rows = {row.entry.team: row for row in board.make(tmp_path, {3: truth})[0][3].rows}
+        groups.append((rows["best"].group, rows["second"].group))
+    assert groups == [("A", "B")] * 2 and not rows["best"].notes
+    assert rows["copy 3"].notes == ["a file with (nearly) the same predictions as copy 0, copy 1, copy 10 and 9 more"]
+
+
+def test_what_the_board_shows_of_a_baseline_and_of_a_score_tells_no_single_case(tmp_path, truth):
+    hand_in(tmp_path / "all", "a.npz", truth, 2.0)
+    base = hand_in(tmp_path / "base", "plain.npz", truth, 5.0)
+    rows = board.make(tmp_path / "all", {3: truth}, baselines=base.parent)[0][3].rows
+    assert all(row.entry.value == round(row.entry.value, 3) for row in rows)
+    assert np.isnan(list(rows[1].entry.second.values())).all() and np.isfinite(list(rows[0].entry.second.values())).all()
+
+
+def test_files_that_come_and_go_do_not_stop_the_board(tmp_path, truth, monkeypatch):
+    hand_in(tmp_path, "a.npz", truth, 2.0)
+    monkeypatch.setattr(board, "_files", lambda folder: [folder / "a.npz", folder / "gone.npz"])
+    tables, refused = board.make(tmp_path, {3: truth})
+    assert len(tables[3].rows) == 1 and list(refused) == ["gone.npz"]
 
 
 def test_what_cannot_be_ranked_costs_its_own_row(tmp_path, truth):
@@ -237,6 +274,7 @@ def exported(tmp_path):
     (folder / "public" / "README.md").write_text("# Rules")
     (folder / "public" / "intracardiac_dataset" / "a.txt").write_text("x")
     np.savez(folder / "public" / "test_task_3.npz", ids=truth.ids, inputs=np.zeros((60, 12, 500), np.float32))
+    (tmp_path / "out").mkdir(mode=0o777)  # there already, and open to all
     return truth, *export.export(tmp_path / "out", folder)
 
 

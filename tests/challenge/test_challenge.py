@@ -198,23 +198,37 @@ def test_classes_of_the_test_cannot_be_counted(tmp_path, monkeypatch, task):
 def test_how_many_rows_a_patient_has_does_not_tell_its_class():
     """In task 1 a patient is of one class; who sorts the test rows by patient must not see it by their number."""
     sick = np.arange(18) % 4 > 0
-    person = np.repeat(np.arange(18), np.where(sick, 100, 75))  # more sick rows, as in the real set
+    person = np.repeat(np.arange(18), 100)
     shares, many = [], set()
     for seed in range(200):
         rng = np.random.default_rng(seed)
         week, final = making.draw_patients(person, sick[person].astype(int), 12, rng)
-        rows = np.bincount(person[making.thinned(person, True, rng)], minlength=18)
+        rows = np.bincount(person[making.thinned(person, rng)], minlength=18)
         shares.append(metrics.auroc(sick.astype(int), rows / 200))
         many.add(int(sick[[*week, *final]].sum()))
         assert len({*week, *final}) == 12 and all(set(sick[half]) == {False, True} for half in (week, final))
     assert np.mean(shares) == pytest.approx(0.5, abs=0.03) and len(many) > 2
 
 
+def test_before_the_draw_every_patient_of_task_1_has_as_many_rows(tmp_path, monkeypatch):
+    """Else more would be left out of the ill ones, and the gaps in their records would tell them."""
+    asked = []
+
+    def simulate(**size):
+        asked.append(size)
+        return made_heartbeats(**size)
+    monkeypatch.setattr(making.beats, "simulate_heartbeats", simulate)
+    making.make_challenge(tmp_path / "new", SECRET, tasks=[1], train_hearts=3, test_hearts=4)
+    infarcted = np.arange(asked[1]["patients"]) % 2 == 0
+    assert np.ptp(making.beats.plan_ptb(asked[1]["ptb"], infarcted, asked[1]["infarct_share"])) <= 1
+
+
 # ---- a run that does not end well ----
 
 @pytest.mark.parametrize("options, words", [
-    (dict(seed=-5), "can be guessed"), (dict(seed=2024), "can be guessed"), (dict(seed=2 ** 64 - 1), "can be guessed"),
+    (dict(seed=-5), "can be guessed"), (dict(seed=2024), "can be guessed"), (dict(seed=2 ** 100 - 1), "can be guessed"),
     (dict(test_hearts=1), "two hearts on each side"), (dict(cases=0), "one case are the least"),
+    (dict(test_hearts=3), "task 1 .* needs 4 test hearts"),
     (dict(tasks=(3, 7)), r"no task \[7\]")])
 def test_a_refused_run_leaves_nothing(tmp_path, options, words):
     with pytest.raises(DataError, match=words):

@@ -104,6 +104,7 @@ def test_plan_adds_up_and_few_hearts_have_most_ectopic_beats(hearts):
 def test_ptb_rows_come_from_the_right_hearts():
     infarcted = np.array([True, False, True, True])
     assert (plan_ptb(100, infarcted) == [24, 28, 24, 24]).all()
+    assert (plan_ptb(100, infarcted, None) == 25).all()
 
 
 # ---- the shapes ----
