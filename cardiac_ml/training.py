@@ -83,7 +83,7 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     inputs, targets = _tensors(model, "train", train, device)
     held_out = _tensors(model, "valid", valid, device) if valid is not None else None
     if loss is functional.cross_entropy:
-        _check_labels(predict(model, train[0][:1], device=device).shape[1], train[1], valid and valid[1])
+        _check_labels(predict(model, train[0][:1]).shape[1], train[1], valid and valid[1])
     batches = math.ceil(len(inputs) / batch_size)
     parallel = DistributedDataParallel(model) if ranks > 1 else model
     averaged = AveragedModel(model, multi_avg_fn=_running_average(ema_decay), use_buffers=True).eval()
@@ -212,9 +212,10 @@ def _tensors(model, name, pair, device):
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise DataError(f"{name} is a pair of arrays: fit(model, (inputs, targets)), not fit(model, inputs, targets).")
     inputs, targets = pair
-    if len(inputs) != len(targets):
-        raise DataError(f"{name} has {len(inputs)} inputs and {len(targets)} targets; each input needs its target.")
-    if len(inputs) == 0:
+    rows = [len(array) if np.ndim(array) else "no rows of" for array in pair]  # one row is x[:1], not x[0]
+    if rows[0] != rows[1]:
+        raise DataError(f"{name} has {rows[0]} inputs and {rows[1]} targets; each input needs its target.")
+    if not rows[0]:
         raise DataError(f"{name} has no rows. Check its split{', or do without: valid=None' * (name == 'valid')}.")
     for start in range(0, len(inputs), 4096):  # in pieces: it may be a memory map larger than the memory
         part = np.asarray(inputs[start:start + 4096])

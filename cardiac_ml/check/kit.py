@@ -159,9 +159,9 @@ def cache():
     kept = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
     wrong = {path: what for path in kept if (what := broken(path))}
     if wrong:
-        path, what = next(iter(wrong.items()))
-        return row("cache", f"{len(wrong)} of {len(kept)} parts of {folder} are not whole: {path.name}: {what}",
-                   f"Delete {path}: it is made again at the next use")
+        what = "; ".join(f"{path.name}: {what}" for path, what in wrong.items())
+        return row("cache", f"{len(wrong)} of {len(kept)} parts of {folder} are not whole: {what}",
+                   f"Delete {' and '.join(map(str, wrong))}: made again at the next use")
     size_gb = sum(file.stat().st_size for path in kept for file in path.rglob("*") if file.is_file()) / 1e9
     names = sorted({re.split("[-_][0-9]", path.name)[0] for path in kept})
     return row("cache", f"{size_gb:.1f} GB, whole, in {folder}: {', '.join(names) or 'nothing yet'}")

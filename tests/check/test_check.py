@@ -239,7 +239,16 @@ def test_half_a_cache(own_cache, data_home, quick, break_it):
     assert kit.cache().state == "ok"
     files._unchanged.clear()
     break_it(pack)
-    assert "are not whole" in failed("cache").found
+    assert "1 of 3 parts" in failed("cache").found
+
+
+def test_every_broken_part_of_a_cache_is_named(own_cache, quick):
+    for name in ("one", "other"):
+        (own_cache / name).mkdir(parents=True)
+        np.savez(own_cache / name / "points.npz", points=np.zeros(9))
+        cut(own_cache / name / "points.npz", 30)
+    row = failed("cache")
+    assert row.found.count("points.npz") == 2 and all(str(own_cache / name) in row.remedy for name in ("one", "other"))
 
 
 @pytest.mark.parametrize("end", ["\n", "", "\n\n", "\r\n"])
