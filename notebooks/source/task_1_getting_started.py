@@ -35,7 +35,7 @@ plots.heartbeat_parts();
 
 # %% tags=["parameters"]
 EPOCHS = 8  # quick: 1
-HEARTS = None  # quick: 8
+HEARTS = None  # quick: 6
 SEED = 0
 
 # %% [markdown]

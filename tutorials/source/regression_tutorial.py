@@ -235,7 +235,7 @@ importance = permutation_importance(forest, x_test, y_test, n_repeats=20, random
                                     scoring="neg_mean_absolute_error")
 order = importance.importances_mean.argsort()
 plt.barh(table.columns[order], importance.importances_mean[order],
-         xerr=importance.importances_std[order], color="#1b3a5c")
+         xerr=importance.importances_std[order], color="#1b3a5c", ecolor="#c8553d")
 plt.xlabel("MAE it costs to shuffle this column");
 
 # %% [markdown]

@@ -27,7 +27,7 @@ def test_is_what_its_source_makes(path):
 def truth_of(task, path):
     """The test cases of a quick run, whose settings stand in the source."""
     if task == 1:
-        data = heartbeats.load_ptb(hearts=8)
+        data = heartbeats.load_ptb(hearts=6)
         return scoring.truth_of_beats(1, data, heartbeats.split(data).test)
     source = notebooks.source_path(path).read_text(encoding="utf-8")
     sizes = [int(re.search(rf"^{name} = .*# quick: (\d+)", source, re.MULTILINE)[1]) for name in ("HEARTS", "CASES")]
