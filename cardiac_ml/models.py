@@ -409,8 +409,11 @@ class ActionPotentialNet(EcgNet):
 
     A voltage is drawn as an action potential: a mean shape and ``shapes`` variations of it (principal components of the
     training traces, lined up at their upstrokes), stretched to the point's duration and moved to its activation time.
-    So upstrokes stay sharp, and ``timing``, an ActivationNet, is the answer of task 3. Drawing can be differentiated:
-    the network learns from voltages alone, as ``voltage_loss`` compares them.
+    So upstrokes stay sharp, and ``timing``, an ActivationNet, is the answer of task 3. In training the answer is these
+    parts, (cases, 3 + shapes, 75): times and their spreads (ms), durations (100 times the logarithm of their ratio to
+    the usual one, about per cent), shapes (mV). ``parts_of`` reads them off voltages, ``parts_loss`` compares:
+
+        fit(net, (ecg_mv, net.parts_of(voltage_mv, activation_ms, duration_ms)), (ecg_mv, voltage_mv), loss=parts_loss)
     """
     STEADY_MS = 40  # this long after the upstroke nothing is stretched
     BEFORE_MS, AFTER_MS, STEP_MS = 20, 600, 0.5  # what a shape spans
@@ -423,17 +426,18 @@ class ActionPotentialNet(EcgNet):
         samples = round((self.BEFORE_MS + self.AFTER_MS) / self.STEP_MS)
         self.register_buffer("shapes_mv", torch.zeros(shapes + 1, samples))  # the mean first
         self.register_buffer("usual_duration_ms", torch.tensor(300.0))
-        self.register_buffer("mean_map", torch.zeros(POINTS * (shapes + 1)))  # log duration ratio, weights of shapes
+        self.register_buffer("mean_map", torch.zeros(POINTS * (shapes + 1)))  # durations, weights of the shapes
         self.register_buffer("main_maps", torch.zeros(maps, POINTS * (shapes + 1)))
 
     def forward(self, ecg_mv):
         features = self.timing.features(ecg_mv)
         timing, weights = self.timing.answer(features), self.head(features).float()
         with torch.autocast(ecg_mv.device.type, enabled=False):
-            values = (self.mean_map + weights @ self.main_maps).unflatten(1, (-1, POINTS))  # (cases, 1 + shapes, 75)
-            duration_ms = self.usual_duration_ms * values[:, 0].clamp(-1, 1).exp()
-            voltage_mv = self.draw(timing[:, 0], duration_ms, values[:, 1:])
-        return torch.cat([voltage_mv, timing.transpose(1, 2)], dim=2) if self.training else voltage_mv
+            others = (self.mean_map + weights @ self.main_maps).unflatten(1, (-1, POINTS))  # (cases, 1 + shapes, 75)
+            duration_ms = self.usual_duration_ms * (others[:, 0] / 100).clamp(-1, 1).exp()
+            if not self.training:
+                return self.draw(timing[:, 0], duration_ms, others[:, 1:])
+        return torch.cat([timing, others], dim=1)
 
     def draw(self, time_ms, duration_ms, weights):
         """Action potentials: (cases, 75) ms, (cases, 75) ms, (cases, shapes, 75) -> (cases, 75, 500) mV."""
@@ -447,34 +451,37 @@ class ActionPotentialNet(EcgNet):
     def fit_scaling(self, ecg_mv, voltage_mv, activation_ms, duration_ms, seed=0):
         """Shapes and main maps of the training cases; activation_ms, duration_ms (APD90): (cases, 75), NaN left out."""
         self.timing.fit_scaling(ecg_mv, activation_ms)
-        shapes = self.config["shapes"]
-        usual = float(np.nanmedian(duration_ms))
+        self.usual_duration_ms.fill_(float(np.nanmedian(duration_ms)))
         known = np.argwhere(np.isfinite(activation_ms) & np.isfinite(duration_ms))
-        case, point = known.T
-        rows = np.random.default_rng(seed).permutation(len(known))[:4000]
-        lined_up = self._lined_up(voltage_mv, activation_ms, duration_ms, case[rows], point[rows], usual)
+        some = known[np.random.default_rng(seed).permutation(len(known))[:4000]]
+        lined_up = self._lined_up(voltage_mv, activation_ms, duration_ms, *some.T)
         mean = lined_up.mean(axis=0)
-        main = principal_components(lined_up - mean, shapes)  # a weight of 1 is usual
-        values = np.full((len(voltage_mv), shapes + 1, POINTS), np.nan, np.float32)
-        values[case, 0, point] = np.log(duration_ms[case, point] / usual)
-        for first in range(0, len(known), 20000):
-            part = slice(first, first + 20000)
-            lined_up = self._lined_up(voltage_mv, activation_ms, duration_ms, case[part], point[part], usual)
-            values[case[part], 1:, point[part]] = (lined_up - mean) @ np.linalg.pinv(main)
-        values = values.reshape(len(values), -1)
-        mean_map = np.nan_to_num(np.nanmean(values, axis=0))
-        importance = np.repeat([100.0, *np.abs(main).mean(axis=1)], POINTS)  # mV that a change by 1 makes, roughly
-        maps = principal_components(np.nan_to_num(values - mean_map) * importance, self.config["maps"]) / importance
+        main = principal_components(lined_up - mean, self.config["shapes"])
+        main /= np.abs(main).mean(axis=1, keepdims=True)  # so that weights are in mV
         self.shapes_mv.copy_(torch.as_tensor(np.vstack([mean, main])))
-        self.usual_duration_ms.fill_(usual)
+        others = self.parts_of(voltage_mv, activation_ms, duration_ms)[:, 1:].reshape(len(ecg_mv), -1)
+        mean_map = np.nan_to_num(np.nanmean(others, axis=0))
+        maps = principal_components(np.nan_to_num(others - mean_map), self.config["maps"])
         self.mean_map.copy_(torch.as_tensor(mean_map))
         self.main_maps[:len(maps)] = torch.as_tensor(maps)
         return self
 
-    def _lined_up(self, voltage_mv, activation_ms, duration_ms, case, point, usual):
+    def parts_of(self, voltage_mv, activation_ms, duration_ms):
+        """What voltages are drawn from: (cases, 2 + shapes, 75), times, durations and shapes; NaN where unknown."""
+        mean, *main = self.shapes_mv.cpu().numpy()
+        parts = np.full((len(voltage_mv), 2 + len(main), POINTS), np.nan, np.float32)
+        parts[:, 0], parts[:, 1] = activation_ms, 100 * np.log(duration_ms / self.usual_duration_ms.item())
+        case, point = np.nonzero(np.isfinite(parts[:, :2]).all(axis=1))
+        for first in range(0, len(case), 20000):
+            some = case[first:first + 20000], point[first:first + 20000]
+            lined_up = self._lined_up(voltage_mv, activation_ms, duration_ms, *some)
+            parts[some[0], 2:, some[1]] = (lined_up - mean) @ np.linalg.pinv(main)
+        return parts
+
+    def _lined_up(self, voltage_mv, activation_ms, duration_ms, case, point):
         """Traces (n, samples) of these cases and points, their upstrokes at 0 and their durations as usual."""
         since = np.arange(-self.BEFORE_MS, self.AFTER_MS, self.STEP_MS)
-        rate = (duration_ms[case, point] - self.STEADY_MS) / (usual - self.STEADY_MS)
+        rate = (duration_ms[case, point] - self.STEADY_MS) / (self.usual_duration_ms.item() - self.STEADY_MS)
         at = np.minimum(since, self.STEADY_MS) + np.maximum(since - self.STEADY_MS, 0) * rate[:, None]
         at = np.clip(at + activation_ms[case, point][:, None], 0, SAMPLES - 1.001)  # beyond the recording: its ends
         left = at.astype(int)
@@ -483,17 +490,16 @@ class ActionPotentialNet(EcgNet):
         return low + (high - low) * (at - left)
 
 
-def voltage_loss(output, target_mv):
-    """Mean absolute error (mV); of an ActionPotentialNet in training also how well it states its times and spreads."""
-    loss = functional.l1_loss(output[..., :SAMPLES], target_mv)
-    if output.shape[-1] == SAMPLES:
-        return loss
-    above = target_mv > 0
-    first = above.int().argmax(dim=2, keepdim=True).clamp(min=1)  # its own first sample above 0 mV, and the one before
-    high, low = target_mv.gather(2, first)[..., 0], target_mv.gather(2, first - 1)[..., 0]
-    time_ms = first[..., 0] - high / (high - low).clamp(min=1e-3)
-    time_ms = torch.where(above.any(dim=2) & ~above[..., 0], time_ms, torch.where(above[..., 0], 0.0, torch.nan))
-    return loss + 0.2 * laplace_loss(output[..., SAMPLES:].transpose(1, 2), time_ms)
+def parts_loss(output, target):
+    """Of an ActionPotentialNet in training: its times and their spreads, and how far durations and shapes are off.
+
+    The target is what ``parts_of`` gives, NaN left out. Where both are voltages, as in validation: mean absolute error.
+    """
+    if output.shape == target.shape:
+        return functional.l1_loss(output, target)
+    known = torch.isfinite(target[:, 1:])
+    error = (output[:, 2:] - torch.where(known, target[:, 1:], 0)).abs() * known
+    return laplace_loss(output[:, :2], target[:, 0]) + 0.2 * error.sum() / known[:, 0].sum().clamp(min=1)
 
 
 class Template:
@@ -524,15 +530,15 @@ class Template:
 
 class Augment:
     """Changes that a recording could have: another onset, gain, noise, electrode place, a lead fallen off; and those of
-    another heart: it lies turned in its chest, everything in it is slower or faster.
+    another heart: it lies turned in its chest (by about ``turn`` radians), everything in it is slower or faster.
 
     Called with (ecg_mv (n, 12, 500), target, generator), as ``fit`` does. The answer moves with the ECG: times are
-    stretched and grow by the shift, voltages move along the time axis.
+    stretched and grow by the shift, voltages move along the time axis, durations (of ``parts_of``) grow.
     """
 
     def __init__(self, shift_ms=8, gain=0.2, lead_gain=0.05, mix=0.05, noise_mv=0.01, drop=0.05, slower=0.15, turn=0.2):
         self.shift_ms, self.gain, self.lead_gain, self.mix = shift_ms, gain, lead_gain, mix
-        self.noise_mv, self.drop, self.slower, self.turn = noise_mv, drop, slower, turn  # turn: radians
+        self.noise_mv, self.drop, self.slower, self.turn = noise_mv, drop, slower, turn
 
     def __call__(self, ecg_mv, target, generator=None):
         n, device = len(ecg_mv), ecg_mv.device
@@ -541,7 +547,13 @@ class Augment:
         shift = (uniform(n, 1) * (2 * self.shift_ms + 1)).floor() - self.shift_ms
         stretch = torch.exp(self.slower * (2 * uniform(n, 1) - 1))
         now = ((torch.arange(SAMPLES, device=device) - shift) / stretch)[:, None]
-        target = stretch * target + shift if target.ndim == 2 else read_at(target, now)
+        if target.shape[-1] == SAMPLES:
+            target = read_at(target, now)
+        elif target.ndim == 2:
+            target = stretch * target + shift
+        else:  # the parts of voltages: times, durations, shapes
+            moved = stretch * target[:, 0] + shift, target[:, 1] + 100 * stretch.log()
+            target = torch.cat([torch.stack(moved, dim=1), target[:, 2:]], dim=1)
         eight = read_at(ecg_mv[:, EIGHT], now)
         eight = eight * (1 + self.gain * normal(n, 1, 1)) * (1 + self.lead_gain * normal(n, 8, 1))
         eight = eight + self.mix * normal(n, 8, 8) @ eight  # a displaced electrode sees a bit of the other leads

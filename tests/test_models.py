@@ -13,8 +13,8 @@ from cardiac_ml.files import DataError
 from cardiac_ml.leads import from_independent
 from cardiac_ml.models import (DIPOLE, EIGHT, ActionPotentialNet, ActivationNet, Augment, AugmentBeats, BatchNorm1d,
                                Conv1d, CrossEntropy, HeartbeatNet, KnownEcgs, ResidualBlock, SqueezeExcite, Template,
-                               VoltageNet, calibrate_spread, class_weights, laplace_loss, masked_l1, read_at,
-                               times_and_spreads, transfer, voltage_loss)
+                               VoltageNet, calibrate_spread, class_weights, laplace_loss, masked_l1, parts_loss,
+                               read_at, times_and_spreads, transfer)
 from cardiac_ml.training import fit, load, predict, save
 
 PLAIN = dict(device="cpu", precision="float32")
@@ -214,13 +214,45 @@ def test_it_draws_what_it_was_given():
     assert np.abs(drawn - voltage_mv).mean() < 1.0
 
 
-def test_the_drawing_network_learns_from_voltages_alone_and_agrees_with_itself(hearts):
+@pytest.fixture(scope="module")
+def drawing(hearts):
+    """An untrained ActionPotentialNet that knows the shapes of the little heart, and the parts of its voltages."""
     torch.manual_seed(0)
-    duration_ms = np.full((32, 75), 240.0)
+    duration_ms = np.full((48, 75), 240.0)
     net = ActionPotentialNet(shapes=2, timing=dict(width=16))
-    net.fit_scaling(hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN], hearts.activation_ms[TRAIN], duration_ms)
-    fit(net, (hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN]), (hearts.ecg_mv[VALID], hearts.voltage_mv[VALID]),
-        loss=voltage_loss, score=metrics.mae_mv, maximize=False, epochs=12, batch_size=8, augment=Augment(), **PLAIN)
+    net.fit_scaling(hearts.ecg_mv[TRAIN], hearts.voltage_mv[TRAIN], hearts.activation_ms[TRAIN], duration_ms[TRAIN])
+    return net, net.parts_of(hearts.voltage_mv, hearts.activation_ms, duration_ms)
+
+
+def test_voltages_come_back_from_their_parts(hearts, drawing):
+    net, parts = drawing
+    duration_ms = net.usual_duration_ms * torch.as_tensor(parts[:, 1] / 100).exp()
+    drawn = net.draw(torch.as_tensor(parts[:, 0]), duration_ms, torch.as_tensor(parts[:, 2:])).numpy()
+    assert np.abs(drawn - hearts.voltage_mv).mean() < 1.0
+    unknown = net.parts_of(hearts.voltage_mv[:2], np.where(np.arange(75) == 7, np.nan, hearts.activation_ms[:2]),
+                           np.full((2, 75), 240.0))
+    assert np.isnan(unknown[:, [0, *range(2, 4)], 7]).all() and np.isfinite(np.delete(unknown, 7, axis=2)).all()
+
+
+def test_the_loss_of_parts_is_least_at_the_truth_and_leaves_out_what_is_unknown(drawing):
+    target = torch.as_tensor(drawing[1][:4])
+    right = torch.cat([target[:, :1], torch.ones_like(target[:, :1]), target[:, 1:]], dim=1)
+    for place in range(2, right.shape[1]):
+        wrong = right.clone()
+        wrong[:, place] += 1
+        assert parts_loss(wrong, target) == pytest.approx(float(parts_loss(right, target)) + 0.2, abs=1e-4)
+    target[0, 2:, :9] = torch.nan
+    output = right.clone().requires_grad_()
+    parts_loss(output, target).backward()
+    assert torch.isfinite(output.grad).all() and (output.grad[0, 3:, :9] == 0).all()
+    voltage = torch.zeros(2, 75, 500)
+    assert parts_loss(voltage + 3, voltage) == pytest.approx(3)
+
+
+def test_the_drawing_network_learns_parts_and_agrees_with_itself(hearts, drawing):
+    net, parts = drawing
+    fit(net, (hearts.ecg_mv[TRAIN], parts[TRAIN]), (hearts.ecg_mv[VALID], hearts.voltage_mv[VALID]), loss=parts_loss,
+        score=metrics.mae_mv, maximize=False, epochs=12, batch_size=8, augment=Augment(), **PLAIN)
     truth, mean = hearts.voltage_mv[TEST], hearts.voltage_mv[TRAIN].mean(axis=0)
     drawn = predict(net, hearts.ecg_mv[TEST])
     assert drawn.shape == (8, 75, 500)
@@ -283,6 +315,10 @@ def test_in_a_slower_heart_the_wave_and_its_label_come_later_by_the_same_share()
     assert (times - when).abs().min() > 2
     for found in (ecg[:, 0], voltage[:, 0]):
         assert torch.allclose(found.argmax(1).float(), times[:, 0], atol=0.6)
+    parts = torch.stack([when, torch.full_like(when, 5.0), torch.ones_like(when)], dim=1)
+    _, moved = slower(ecg, parts, torch.Generator().manual_seed(0))
+    assert torch.equal(moved[:, 0], times) and torch.equal(moved[:, 2], parts[:, 2])
+    assert torch.allclose(moved[:, 1], 5 + 100 * (times / when).log(), atol=1e-3), "durations grow with the times"
 
 
 def test_a_heart_that_lies_turned_keeps_the_size_of_its_dipole():

@@ -26,6 +26,7 @@ from cardiac_ml.files import ROOT, DataError, atomic_write, cache_folder, code_f
 
 EPOCHS = {"1": 8, "2": 10, "3": 100, "4": 15}  # as in the notebooks
 REAL_EPOCHS = {"1": 28, "2": 28, "3": 80, "4": 30}
+DRAWN = 6  # so many times more epochs for the network that draws: its own are so much shorter
 KEPT = ROOT / "runs" / "results.json"
 
 
@@ -304,28 +305,28 @@ def train_u_net(train, valid, epochs, seed):
 
     from cardiac_ml.models import VoltageNet
     torch.manual_seed(seed)
-    return _train_voltages(VoltageNet().fit_scaling(train.ecg_mv, train.voltage_mv), torch.nn.functional.l1_loss,
-                           train, valid, epochs, seed)
+    return _train_voltages(VoltageNet().fit_scaling(train.ecg_mv, train.voltage_mv), train.voltage_mv,
+                           torch.nn.functional.l1_loss, train, valid, epochs, seed, slower=0)
 
 
 def train_drawn(train, valid, epochs, seed):
     import torch
 
     from cardiac_ml.activation import apd90_ms
-    from cardiac_ml.models import ActionPotentialNet, voltage_loss
+    from cardiac_ml.models import ActionPotentialNet, parts_loss
     torch.manual_seed(seed)
-    model = ActionPotentialNet().fit_scaling(train.ecg_mv, train.voltage_mv, train.activation_ms,
-                                             apd90_ms(train.voltage_mv))
-    return _train_voltages(model, voltage_loss, train, valid, epochs, seed)
+    traces = train.voltage_mv, train.activation_ms, apd90_ms(train.voltage_mv)
+    model = ActionPotentialNet().fit_scaling(train.ecg_mv, *traces)
+    return _train_voltages(model, model.parts_of(*traces), parts_loss, train, valid, DRAWN * epochs, seed)
 
 
-def _train_voltages(model, loss, train, valid, epochs, seed):
+def _train_voltages(model, target, loss, train, valid, epochs, seed, **augment):
     from cardiac_ml import metrics
     from cardiac_ml.models import Augment
     from cardiac_ml.training import fit
-    return fit(model, (train.ecg_mv, train.voltage_mv), (valid.ecg_mv, valid.voltage_mv), loss=loss,
-               score=metrics.mae_mv, maximize=False, epochs=epochs, batch_size=32, lr=3e-3, weight_decay=0.05,
-               augment=Augment(), seed=seed).model
+    return fit(model, (train.ecg_mv, target), (valid.ecg_mv, valid.voltage_mv), loss=loss, score=metrics.mae_mv,
+               maximize=False, epochs=epochs, batch_size=32, lr=3e-3, weight_decay=0.05,
+               augment=Augment(**augment), seed=seed).model
 
 
 if __name__ == "__main__":

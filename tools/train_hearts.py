@@ -145,12 +145,10 @@ def _claimed(path):
 
 # ---- training ----
 
-def read_hearts(path, task):
-    """(ECGs (beats, bodies, 8, 500), times (beats, 75) or voltages (beats, 75, 500)) of one file, as tensors."""
+def read_hearts(path):
+    """(ECGs (beats, bodies, 8, 500), voltages (beats, 75, 500)) of one file."""
     with np.load(path, allow_pickle=False) as file:
-        ecg, voltage = file["ecg_mv"], file["voltage_mv"]
-    target = upstroke_ms(voltage.astype(np.float32)) if task == "task_3" else voltage
-    return torch.from_numpy(ecg), torch.from_numpy(target)
+        return file["ecg_mv"], file["voltage_mv"].astype(np.float32)
 
 
 def numbered(folder, first, count):
@@ -159,18 +157,21 @@ def numbered(folder, first, count):
 
 
 class Pool:
-    """All beats simulated so far. Called as ``fit`` calls an augmentation, it gives fresh ones for a minibatch."""
+    """All beats simulated so far. Called as ``fit`` calls an augmentation, it gives fresh ones for a minibatch.
 
-    def __init__(self, folder, task):
-        self.folder, self.task, self.seen, self.ecg, self.target, self.calls = folder, task, set(), [], [], 0
+    ``target_of``: voltages -> what is learned of them; where that are times alone, T waves are changed as well.
+    """
+
+    def __init__(self, folder, target_of):
+        self.folder, self.target_of, self.seen, self.ecg, self.target, self.calls = folder, target_of, set(), [], [], 0
         self.look()
 
     def look(self):
         for path in sorted(set(self.folder.glob("hearts_*.npz")) - set(numbered(self.folder, 0, VALID_FILES))):
             if path not in self.seen:
-                ecg, target = read_hearts(path, self.task)
-                self.ecg += ecg
-                self.target += target
+                ecg, voltage = read_hearts(path)
+                self.ecg += torch.from_numpy(ecg)
+                self.target += torch.from_numpy(self.target_of(voltage))
                 self.seen.add(path)
 
     def __call__(self, ecg_mv, target, generator):
@@ -179,8 +180,8 @@ class Pool:
             self.look()
         beat = torch.randint(len(self.ecg), (len(ecg_mv),), generator=generator).tolist()
         ecg_mv = other_body(torch.stack([self.ecg[k] for k in beat]).float(), generator)
-        target = torch.stack([self.target[k] for k in beat]).float()
-        if self.task == "task_3":
+        target = torch.stack([self.target[k] for k in beat])
+        if target.ndim == 2:
             ecg_mv = other_recovery(ecg_mv, target, generator)
         return HARMLESS(*other_recording(ecg_mv, target, generator), generator)
 
@@ -220,6 +221,11 @@ def other_recording(ecg_mv, target, generator):
     return ecg_mv + from_independent(offset), target
 
 
+def in_body(number, *ecg):
+    """Twelve leads (beats, 12, 500) of ECGs (beats, BODIES, 8, 500), as one of the bodies hears them."""
+    return from_independent(np.concatenate(ecg)[:, number % BODIES].astype(np.float32))
+
+
 def map_error(truth, output):
     return metrics.mae_ms(truth, output[:, 0])
 
@@ -233,40 +239,41 @@ def train(task, folder, out, epochs, start=None):
     while missing := [path.name for path in paths if not path.exists()]:
         print(f"waiting for {', '.join(missing)} in {folder}", flush=True)
         time.sleep(30)
-    pool, started = Pool(folder, task), time.time()
-    parts = [read_hearts(path, task) for path in paths[:VALID_FILES]]
-    valid = (from_independent(torch.cat([ecg[:, 0] for ecg, _ in parts]).float()).numpy(),
-             torch.cat([target for _, target in parts]).float().numpy())
-    parts = [read_hearts(path, task) for path in paths[VALID_FILES:][:FIRST_FILES]]  # these set the scaling
-    ecg = from_independent(torch.cat([ecg[:, k % BODIES] for k, (ecg, _) in enumerate(parts)]).float()).numpy()
-    target = torch.cat([target for _, target in parts]).float().numpy()
+    started = time.time()
+    files = [read_hearts(path) for path in paths]
+    valid_mv = np.concatenate([voltage for _, voltage in files[:VALID_FILES]])
+    valid_ecg = in_body(0, *(ecg for ecg, _ in files[:VALID_FILES]))
+    first_mv = np.concatenate([voltage for _, voltage in files[VALID_FILES:]])  # these set the scaling
+    first_ecg = np.concatenate([in_body(k, ecg) for k, (ecg, _) in enumerate(files[VALID_FILES:])])
     if task == "task_3":
-        net = models.ActivationNet(width=64, maps=64, hidden=384).fit_scaling(ecg, target)
+        net, target_of, valid = models.ActivationNet(width=64, maps=64, hidden=384), upstroke_ms, upstroke_ms(valid_mv)
+        net.fit_scaling(first_ecg, upstroke_ms(first_mv))
         settings = dict(loss=models.laplace_loss, score=map_error, batch_size=64, lr=3e-3, weight_decay=0.05)
     else:
-        timing = training.load(out.with_name("task_3.npz"))
+        timing, valid = training.load(out.with_name("task_3.npz")), valid_mv
         net = models.ActionPotentialNet(shapes=8, maps=40, hidden=256, timing=timing.config)
-        net.fit_scaling(ecg, target, upstroke_ms(target), apd90_ms(target), seed=SEED)
+        net.fit_scaling(first_ecg, first_mv, upstroke_ms(first_mv), apd90_ms(first_mv), seed=SEED)
         net.timing.load_state_dict(timing.state_dict())
-        settings = dict(loss=models.voltage_loss, score=metrics.mae_mv, batch_size=32, lr=1.5e-3, weight_decay=0.05)
+        target_of = lambda voltage: net.parts_of(voltage, upstroke_ms(voltage), apd90_ms(voltage))
+        settings = dict(loss=models.parts_loss, score=metrics.mae_mv, batch_size=64, lr=1.5e-3, weight_decay=0.05)
     before = dict(epochs=0, minutes=0, validation=[])
     if start:
         trained = training.load(start)
         own = {name: value for name, value in trained.state_dict().items() if not name.startswith("timing.")}
         net.load_state_dict(own if task == "task_4" else trained.state_dict(), strict=task != "task_4")
         before = trained.card
-    rows = np.resize(np.arange(len(ecg)), EPOCH_ROWS if task == "task_3" else EPOCH_ROWS // 4)
-    net, history = training.fit(net, (ecg[rows], target[rows]), valid, maximize=False, epochs=epochs, augment=pool,
-                                checkpoint=folder / f"{task}.ckpt", seed=SEED, **settings)
+    pool = Pool(folder, target_of)
+    rows = np.resize(np.arange(len(first_ecg)), EPOCH_ROWS)
+    net, history = training.fit(net, (first_ecg[rows], target_of(first_mv)[rows]), (valid_ecg, valid), maximize=False,
+                                epochs=epochs, augment=pool, checkpoint=folder / f"{task}.ckpt", seed=SEED, **settings)
     if task == "task_3":
-        heard = torch.stack([ecg[k % BODIES] for k, ecg in enumerate(pool.ecg)])
-        net.known.fit(from_independent(heard.float()).numpy())
-        models.calibrate_spread(net, training.predict(net, valid[0]), valid[1])
+        net.known.fit(np.concatenate([in_body(k, ecg[None].numpy()) for k, ecg in enumerate(pool.ecg)]))
+        models.calibrate_spread(net, training.predict(net, valid_ecg), valid)
     net = net.half().float()  # as it will be read
+    seen = first_ecg, (upstroke_ms(first_mv) if task == "task_3" else first_mv)
     data = DATA.format(len(pool.seen) * HEARTS_A_FILE, len(pool.ecg), BODIES)
-    training.save(out, copy.deepcopy(net).half(), data=data,
-                  scores=scores(task, net, (ecg, target)), fails=FAILS, epochs=before["epochs"] + epochs,
-                  minutes=before["minutes"] + round(history.seconds.sum() / 60),
+    training.save(out, copy.deepcopy(net).half(), data=data, scores=scores(task, net, seen), fails=FAILS,
+                  epochs=before["epochs"] + epochs, minutes=before["minutes"] + round(history.seconds.sum() / 60),
                   validation=[*before["validation"], *history.score.round(3).tolist()])
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {time.time() - started:.0f} s")
 

@@ -49,10 +49,10 @@ def test_hearts_are_made_once_and_not_by_two_at_a_time(folder, capsys):
 
 
 def test_the_pool_gives_fresh_beats_with_their_own_answers(folder):
-    pool = train_hearts.Pool(folder, "task_3")
+    pool = train_hearts.Pool(folder, train_hearts.upstroke_ms)
     assert len(pool.ecg) == 12, "one of four files is for validation"
     (folder / "hearts_0000.npz").rename(folder / "late")  # not there yet: no other file takes its place
-    assert len(train_hearts.Pool(folder, "task_3").ecg) == 12
+    assert len(train_hearts.Pool(folder, train_hearts.upstroke_ms).ecg) == 12
     ecg_mv, time_ms = pool(torch.zeros(6, 12, 500), None, torch.Generator().manual_seed(0))
     assert ecg_mv.shape == (6, 12, 500) and torch.isfinite(ecg_mv).all() and ecg_mv.std() > 0
     assert torch.allclose(ecg_mv[:, 0] + ecg_mv[:, 2], ecg_mv[:, 1], atol=1e-4), "I + III = II"
