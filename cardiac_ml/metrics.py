@@ -293,7 +293,7 @@ def map_correlation(truth, prediction):
     t, p = (np.where(known, a, 0) for a in (truth, prediction))
     t, p = (np.where(known, a - a.sum(axis=1, keepdims=True) / count, 0) for a in (t, p))
     norm = np.sqrt((t ** 2).sum(axis=1) * (p ** 2).sum(axis=1))
-    return np.nan_to_num(ratio((t * p).sum(axis=1), norm)), (t ** 2).sum(axis=1) > 0  # a flat prediction has none
+    return np.nan_to_num(ratio((t * p).sum(axis=1), norm)), (t ** 2).sum(axis=1) > 0  # that of a flat prediction is 0
 
 
 def earliest_site_mm(truth, prediction, points_mm):

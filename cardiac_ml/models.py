@@ -434,10 +434,10 @@ class ActionPotentialNet(EcgNet):
         timing, weights = self.timing.answer(features), self.head(features).float()
         with torch.autocast(ecg_mv.device.type, enabled=False):
             others = (self.mean_map + weights @ self.main_maps).unflatten(1, (-1, POINTS))  # (cases, 1 + shapes, 75)
+            if self.training:
+                return torch.cat([timing, others], dim=1)
             duration_ms = self.usual_duration_ms * (others[:, 0] / 100).clamp(-1, 1).exp()
-            if not self.training:
-                return self.draw(timing[:, 0], duration_ms, others[:, 1:])
-        return torch.cat([timing, others], dim=1)
+            return self.draw(timing[:, 0], duration_ms, others[:, 1:])
 
     def draw(self, time_ms, duration_ms, weights):
         """Action potentials: (cases, 75) ms, (cases, 75) ms, (cases, shapes, 75) -> (cases, 75, 500) mV."""
@@ -495,7 +495,7 @@ def parts_loss(output, target):
 
     The target is what ``parts_of`` gives, NaN left out. Where both are voltages, as in validation: mean absolute error.
     """
-    if output.shape == target.shape:
+    if output.shape[-1] == SAMPLES:
         return functional.l1_loss(output, target)
     known = torch.isfinite(target[:, 1:])
     error = (output[:, 2:] - torch.where(known, target[:, 1:], 0)).abs() * known

@@ -187,7 +187,8 @@ def reliability(truth, probability, bins=10, ax=None):
     ax.plot(stated, share, color=INK[0], lw=1)
     ax.scatter(stated, share, s=15 + 150 * rows[some] / rows.sum(), color=INK[0], zorder=3)
     ends = min(1 / probability.shape[1], share.min()) - 0.05, 1.05
-    ax.set(xlabel="stated probability of the called class", ylabel="share that is right", xlim=ends, ylim=ends, aspect=1)
+    ax.set(xlabel="stated probability of the called class", ylabel="share that is right", xlim=ends, ylim=ends,
+           aspect=1)
     return figure
 
 

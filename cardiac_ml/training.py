@@ -212,10 +212,11 @@ def _tensors(model, name, pair, device):
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise DataError(f"{name} is a pair of arrays: fit(model, (inputs, targets)), not fit(model, inputs, targets).")
     inputs, targets = pair
-    rows = [len(array) if np.ndim(array) else "no rows of" for array in pair]  # one row is x[:1], not x[0]
-    if rows[0] != rows[1]:
-        raise DataError(f"{name} has {rows[0]} inputs and {rows[1]} targets; each input needs its target.")
-    if not rows[0]:
+    if np.ndim(targets) == 0:
+        raise DataError(f"{name} is a single case; even one needs its axis of rows: (x[:1], y[:1]), not (x[0], y[0]).")
+    if len(inputs) != len(targets):
+        raise DataError(f"{name} has {len(inputs)} inputs and {len(targets)} targets; each input needs its target.")
+    if len(inputs) == 0:
         raise DataError(f"{name} has no rows. Check its split{', or do without: valid=None' * (name == 'valid')}.")
     for start in range(0, len(inputs), 4096):  # in pieces: it may be a memory map larger than the memory
         part = np.asarray(inputs[start:start + 4096])

@@ -308,7 +308,7 @@ X, Y = beats(30)
     (dict(train=(X[:0], Y[:0])), "train has no rows"),
     (dict(valid=(X[:0], Y[:0])), "valid has no rows.*valid=None"),
     (dict(train=(X, Y[:29])), "30 inputs and 29 targets"),
-    (dict(valid=(X[0], Y[0])), "valid has .* inputs and no rows of targets"),
+    (dict(valid=(X[0], Y[0])), r"valid is a single case.*\(x\[:1\], y\[:1\]\)"),
     (dict(train=(np.where(np.arange(30)[:, None] == 7, np.nan, X), Y)), "train inputs: row 7"),
     (dict(train=X, valid=Y), "train is a pair of arrays"),
     (dict(train=(Y, X)), r"train is inputs \(30,\) and targets \(30, .*swapped"),

@@ -26,7 +26,7 @@ from cardiac_ml.files import ROOT, DataError, atomic_write, cache_folder, code_f
 
 EPOCHS = {"1": 8, "2": 10, "3": 100, "4": 15}  # as in the notebooks
 REAL_EPOCHS = {"1": 28, "2": 28, "3": 80, "4": 30}
-DRAWN = 6  # so many times more epochs for the network that draws: its own are so much shorter
+DRAWN = 100 / 15  # epochs of the network that draws, for each of the U-Net's: as in notebook 4
 KEPT = ROOT / "runs" / "results.json"
 
 
@@ -317,7 +317,7 @@ def train_drawn(train, valid, epochs, seed):
     torch.manual_seed(seed)
     traces = train.voltage_mv, train.activation_ms, apd90_ms(train.voltage_mv)
     model = ActionPotentialNet().fit_scaling(train.ecg_mv, *traces)
-    return _train_voltages(model, model.parts_of(*traces), parts_loss, train, valid, DRAWN * epochs, seed)
+    return _train_voltages(model, model.parts_of(*traces), parts_loss, train, valid, round(DRAWN * epochs), seed)
 
 
 def _train_voltages(model, target, loss, train, valid, epochs, seed, **augment):

@@ -221,9 +221,9 @@ def other_recording(ecg_mv, target, generator):
     return ecg_mv + from_independent(offset), target
 
 
-def in_body(number, *ecg):
+def in_body(number, ecg):
     """Twelve leads (beats, 12, 500) of ECGs (beats, BODIES, 8, 500), as one of the bodies hears them."""
-    return from_independent(np.concatenate(ecg)[:, number % BODIES].astype(np.float32))
+    return from_independent(ecg[:, number % BODIES].astype(np.float32))
 
 
 def map_error(truth, output):
@@ -242,7 +242,7 @@ def train(task, folder, out, epochs, start=None):
     started = time.time()
     files = [read_hearts(path) for path in paths]
     valid_mv = np.concatenate([voltage for _, voltage in files[:VALID_FILES]])
-    valid_ecg = in_body(0, *(ecg for ecg, _ in files[:VALID_FILES]))
+    valid_ecg = np.concatenate([in_body(0, ecg) for ecg, _ in files[:VALID_FILES]])
     first_mv = np.concatenate([voltage for _, voltage in files[VALID_FILES:]])  # these set the scaling
     first_ecg = np.concatenate([in_body(k, ecg) for k, (ecg, _) in enumerate(files[VALID_FILES:])])
     if task == "task_3":
@@ -267,7 +267,8 @@ def train(task, folder, out, epochs, start=None):
     net, history = training.fit(net, (first_ecg[rows], target_of(first_mv)[rows]), (valid_ecg, valid), maximize=False,
                                 epochs=epochs, augment=pool, checkpoint=folder / f"{task}.ckpt", seed=SEED, **settings)
     if task == "task_3":
-        net.known.fit(np.concatenate([in_body(k, ecg[None].numpy()) for k, ecg in enumerate(pool.ecg)]))
+        heard = torch.stack([ecg[k % BODIES] for k, ecg in enumerate(pool.ecg)])
+        net.known.fit(from_independent(heard.float()).numpy())
         models.calibrate_spread(net, training.predict(net, valid_ecg), valid)
     net = net.half().float()  # as it will be read
     seen = first_ecg, (upstroke_ms(first_mv) if task == "task_3" else first_mv)

@@ -1,8 +1,8 @@
 """The board: all submissions of a folder, ranked, with what can and what cannot be told apart.
 
 Files in a subfolder are of the team that it names, whatever they say; others of the team in their header. A team stands
-with its best (or its last) file. Two teams are different only if the paired comparison over hearts or
-patients says so after Holm's correction for all pairs; who cannot be told from the first of a group shares its letter.
+with its best (or its last) file. Two teams are different only if the paired comparison over hearts or patients says so
+after Holm's correction for all pairs; who cannot be told from the first of a group shares its letter.
 """
 import time
 from collections import Counter
@@ -67,9 +67,10 @@ def make(folder, truths, final=False, take="best", daily_limit=None, baselines=N
 def read_entries(folder, truths, final=False, daily_limit=None):
     entries, refused, handed_in = {task: [] for task in truths}, {}, Counter()
     for path in sorted(_files(folder), key=lambda path: (_date(path), str(path))):
-        name = submission.plain(path.relative_to(folder))
+        inside = path.relative_to(folder)
+        name, team = submission.plain(inside), inside.parts[0] if len(inside.parts) > 1 else None
         try:
-            task, entry = read_entry(path, name, truths, final, *path.relative_to(folder).parts[:-1][:1])
+            task, entry = read_entry(path, name, truths, final, team)
             day = (task, entry.team, time.strftime("%Y-%m-%d", time.localtime(entry.when)))
             handed_in[day] += 1
             if daily_limit and handed_in[day] > daily_limit:
@@ -142,13 +143,15 @@ def rank(truth, final, entries, baselines, take):
     chosen = sorted(teams.values(), key=lambda entry: (-sign * entry.value, entry.when, entry.file))
     metric, label, group = judged(truth, final)
     letters = group_letters(different(metric, label, [entry.small for entry in chosen], group))
-    files, twins = Counter(entry.team for entry in entries), alike([entry.small for entry in entries])
+    files, twins = Counter(entry.team for entry in entries), {}  # sets of teams with (nearly) the same predictions
+    for entry, first in zip(entries, alike([entry.small for entry in entries])):
+        twins.setdefault(first, set()).add(entry.team)
 
     def row(entry, place="", letter="", files=1, notes=()):
         interval = metrics.bootstrap({"": metric}, label, entry.small, group)[""]
         return Row(place, entry, interval[1:], letter, files, list(notes))
 
-    rows = [row(entry, place, letter, files[entry.team], _notes(task, entry, entries, twins))
+    rows = [row(entry, place, letter, files[entry.team], _notes(task, entry, twins.values()))
             for entry, place, letter in zip(chosen, _places(chosen), letters)]
     for entry in baselines:  # without further metrics: those of constants would tell how many cases each class has
         rows.append(row(entry._replace(second=dict.fromkeys(entry.second, float("nan")))))
@@ -162,9 +165,8 @@ def _places(chosen):
     return [str(shown.index(value) + 1) for value in shown]
 
 
-def _notes(task, entry, entries, twins):
-    teams = {twin: {one.team for one, other in zip(entries, twins) if other == twin} for twin in set(twins)}
-    others = sorted(set().union(*(some for some in teams.values() if entry.team in some)) - {entry.team})
+def _notes(task, entry, twins):
+    others = sorted(set().union(*(teams for teams in twins if entry.team in teams)) - {entry.team})
     more = f" and {len(others) - 3} more" * (len(others) > 3)
     notes = [f"a file with (nearly) the same predictions as {', '.join(others[:3])}{more}"] * bool(others)
     if entry.value >= TOO_GOOD[task] if MORE_IS_BETTER[task] else entry.value <= TOO_GOOD[task]:

@@ -79,7 +79,7 @@ def _check(secret, tasks, train_hearts, test_hearts, cases):
         raise DataError(f"{train_hearts} hearts to learn from, {test_hearts} to test on, {cases} cases each: two "
                         "hearts on each side and one case are the least.")
     if 1 in tasks and test_hearts < 4:
-        raise DataError(f"task 1 has healthy and ill patients in both halves of its test, so it needs 4 test hearts, "
+        raise DataError("task 1 has healthy and ill patients in both halves of its test, so it needs 4 test hearts, "
                         f"not {test_hearts}.")
 
 
@@ -127,10 +127,11 @@ def _make_beats(public, private, task, secret, train, test, workers, progress):
 
     Returns the files to learn from.
     """
-    def simulated(patients, purpose, **more):
+    def simulated(patients, purpose, infarct_share=beats.INFARCT_SHARE):
         print(f"Task {task}: {patients} {purpose}", flush=True)
         rows = BEATS_EACH[task] * patients
-        size = (dict(hearts=2, patients=patients, train=FEWEST, test=FEWEST, ptb=rows, **more) if task == 1 else
+        size = (dict(hearts=2, patients=patients, train=FEWEST, test=FEWEST, ptb=rows, infarct_share=infarct_share)
+                if task == 1 else
                 dict(hearts=patients, patients=2, train=rows - rows // 4, test=rows // 4, ptb=FEWEST))
         made = beats.simulate_heartbeats(seed=key(secret, f"task {task}, {purpose}"), workers=workers,
                                          progress=progress, **size)
@@ -138,7 +139,7 @@ def _make_beats(public, private, task, secret, train, test, workers, progress):
                 if name.startswith(("mitbih", "ptbdb")[task == 1])}
 
     learn = simulated(train, "patients to learn from")
-    # As many rows of each patient: fewer left of more would show in how many neighbours in the record are left.
+    # As many rows of each patient: were more left out of the ill ones', the gaps in their records would tell them.
     rows, person = _joined(simulated(test + test // 2, "patients to draw the test from", infarct_share=None))
     label, rng = rows[:, 187].astype(np.int64), np.random.default_rng(key(secret, f"choice of task {task}"))
     final, week = draw_patients(person, label, test, rng)

@@ -239,7 +239,8 @@ def test_half_a_cache(own_cache, data_home, quick, break_it):
     assert kit.cache().state == "ok"
     files._unchanged.clear()
     break_it(pack)
-    assert "1 of 3 parts" in failed("cache").found
+    found = failed("cache").found
+    assert "1 of 3 parts" in found and "are not whole" in found
 
 
 def test_every_broken_part_of_a_cache_is_named(own_cache, quick):
