@@ -46,26 +46,15 @@ def _parser():
     parser = argparse.ArgumentParser(prog="python -m cardiac_ml", description="Helpers of the cardiac ML kit.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     simulate = commands.add_parser("simulate", help="make virtual hearts and what can be measured on them")
-    pack = commands.add_parser("pack", help="pack the intracardiac files once, so that later loads are instant")
-    pack.add_argument("folder", type=Path, nargs="?", default=None, help="default: intracardiac_dataset/")
-    pack.set_defaults(run=_pack)
     predict = commands.add_parser("predict", help="ask a trained network about files of one's own")
     for where, rooms in (
-            (commands, ("check.command", "download.command", "new_patients.records", "challenge.command",
+            (commands, ("formats.command", "check.command", "download.command", "new_patients.records", "challenge.command",
                         "lead_importance.command")),
             (simulate.add_subparsers(required=True, metavar="WHAT"), ("virtual.command", "heart3d.command")),
             (predict.add_subparsers(required=True, metavar="WHAT"), ("predict.command", "xray.command"))):
         for room in rooms:
             import_module(f"cardiac_ml.{room}").add_commands(where)
     return parser
-
-
-def _pack(options):
-    from cardiac_ml import intracardiac
-    from cardiac_ml.files import find_data
-    if find_data("intracardiac_dataset", options.folder) is None:
-        raise DataError("There is no intracardiac_dataset/ here. ./download_intracardiac_dataset.sh fetches it.")
-    print(intracardiac.load(options.folder))
 
 
 if __name__ == "__main__":

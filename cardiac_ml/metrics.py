@@ -25,7 +25,6 @@ except ImportError:  # copied
     from activation import apd90_ms, upstroke_ms
     DataError = ValueError
 
-
 SHARE = (0, 1)
 
 
@@ -152,13 +151,8 @@ def _mean(values):
     return ratio(np.where(known, values, 0).sum(axis=-1), known.sum(axis=-1))
 
 
-def sensitivities(truth, prediction):
-    """Share of each class that was found (recall): (classes,), NaN for a class without rows."""
-    return OF_CLASS["sensitivity"](confusion(truth, prediction))
-
-
 def f1_scores(truth, prediction):
-    """Harmonic mean of the two for each class: (classes,), NaN for a class without rows."""
+    """Harmonic mean of sensitivity and predictive value of each class: (classes,), NaN for a class without rows."""
     return _f1(confusion(truth, prediction))
 
 

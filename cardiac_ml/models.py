@@ -167,10 +167,7 @@ class AugmentBeats:
 
     def __call__(self, beats, label, generator=None):
         rows, samples = beats.shape
-
-        def normal(*shape):
-            return torch.randn(shape, generator=generator, device=beats.device)
-
+        normal = lambda *shape: torch.randn(shape, generator=generator, device=beats.device)
         place = torch.arange(samples, device=beats.device) / torch.exp(self.stretch * normal(rows, 1))
         left = place.floor().clamp(max=samples - 1)
         padded = functional.pad(beats, (0, 2))

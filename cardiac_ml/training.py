@@ -185,19 +185,13 @@ def occlusion(model, signals, label, width=9, step=3):
     total, count = np.zeros(signals.shape), np.zeros(samples)
     for start in range(0, max(1, samples - width + 1), step):
         part = slice(start, start + width)
-        fall = full - _log_odds(predict(model, bridged(signals, part)), label)
+        hidden, window = signals.copy(), signals[..., part]
+        line = window[..., :1] + (window[..., -1:] - window[..., :1]) * np.linspace(0, 1, window.shape[-1])
+        hidden[..., part] = np.where(window == 0, 0, line)  # padding stays padding
+        fall = full - _log_odds(predict(model, hidden), label)
         total[..., part] += fall.reshape(-1, *[1] * (signals.ndim - 1))
         count[part] += 1
     return (total / np.maximum(count, 1)).astype(np.float32)
-
-
-def bridged(signals, part):
-    """The signals with the samples of ``part`` on a straight line; padding (zeros to the end) stays padding."""
-    hidden, window = signals.copy(), signals[..., part]
-    line = np.linspace(0, 1, window.shape[-1], dtype=np.float32)
-    straight = window[..., :1] + (window[..., -1:] - window[..., :1]) * line
-    hidden[..., part] = np.where(window == 0, 0, straight)
-    return hidden
 
 
 def _log_odds(scores, label):

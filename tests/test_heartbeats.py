@@ -12,8 +12,8 @@ from tiny import flip_a_bit, made_heartbeat_files, made_rows, message, unwritabl
 
 from cardiac_ml import files, heartbeats
 from cardiac_ml.formats import heartbeat_files
-from cardiac_ml.heartbeats import (DS1, DS2, PACED, Heartbeats, beat_lengths, concatenate, load_mitbih, load_ptb,
-                                   simulate, split_by_patient, split_random)
+from cardiac_ml.heartbeats import (DS1, DS2, PACED, Heartbeats, concatenate, load_mitbih, load_ptb, simulate,
+                                   split_by_patient, split_random)
 from cardiac_ml.virtual import kept
 
 
@@ -117,11 +117,11 @@ def test_datasets_of_the_same_classes_join(folder):
     assert "different classes" in message(concatenate, train, load_ptb(folder))
 
 
-def test_beat_lengths_leave_out_the_padding():
-    beats = np.zeros((3, 187), np.float32)
-    beats[0, [0, 50]] = 1
-    beats[1] = 1
-    assert list(beat_lengths(beats)) == [51, 187, 0]
+def test_the_printed_length_leaves_out_the_padding(folder):
+    data = load_mitbih(folder)[0][:3]
+    data.beats[:] = 0
+    data.beats[:, [0, 50]] = data.beats[0, 90] = 1
+    assert f"length    {51 * 1000 / 120:.0f} ms (median)" in repr(data)
 
 
 # Patients

@@ -56,7 +56,7 @@ def test_an_absent_class_is_left_out_and_a_lone_class_has_no_auroc():
     truth, prediction = np.array([0, 0, 1, 1]), np.eye(3)[[0, 2, 1, 1]]
     assert metrics.balanced_accuracy(truth, prediction) == pytest.approx(0.75)
     assert metrics.macro_f1(truth, prediction) == pytest.approx((2 / 3 + 1) / 2)
-    assert np.isnan(metrics.sensitivities(truth, prediction)[2])
+    assert np.isnan(metrics.OF_CLASS["sensitivity"](metrics.confusion(truth, prediction))[2])
     assert np.isnan(metrics.auroc(np.zeros(4, int), prediction))
 
 

@@ -24,8 +24,9 @@ def sensitivity_of(truth, prediction):
 
 def largest_fall(seen, new):
     """The class whose sensitivity falls most between two pairs (truth, prediction)."""
-    from cardiac_ml.metrics import sensitivities
-    return "NSVFQ"[int(np.nanargmax(sensitivities(*seen) - sensitivities(*new)))]
+    from cardiac_ml.metrics import OF_CLASS, confusion
+    before, after = (OF_CLASS["sensitivity"](confusion(*pair)) for pair in (seen, new))
+    return "NSVFQ"[int(np.nanargmax(before - after))]
 
 
 def with_two_leads(net, data):
