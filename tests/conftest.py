@@ -10,6 +10,7 @@ settings.load_profile("kit")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it; tests interrupt
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; their tensors are tiny
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # and so do their simulations: a worker takes longer to start
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
