@@ -1,17 +1,17 @@
 """Train the networks of tasks 3 and 4 that come with the kit, on thousands of virtual hearts: cardiac_ml/trained/.
 
     python -m tools.train_hearts simulate        the hearts, on one core; start it twice for two
-    python -m tools.train_hearts train           meanwhile, on what is there already; hours
-    python -m tools.train_hearts train --start cardiac_ml/trained/task_4.npz     from a trained network on
+    python -m tools.train_hearts task_3          train meanwhile, on what is there already; hours
+    python -m tools.train_hearts task_4          the same, from the trained task_3 on
+    python -m tools.train_hearts task_3 --start cardiac_ml/trained/task_3.npz    from a trained network on
     python -m tools.train_hearts tune            what a few hearts of the other simulator add to task_3
 
-One network is trained: that of task 4, which learns the parts of a trace. Its timing is the network of task 3.
 A killed call goes on where it was: hearts lie in files of twenty, training in a checkpoint after each epoch.
 
 The hearts are wider than the default ones: up to twice the spread of the population, faster and slower along, across
-and through the fibres, and in the layer. Beats are of every kind and of kinds between them, each with a pattern of its
-own, and heard in several bodies: a ball or one without end, electrodes on a ball or on a chest, a muscle that conducts
-alike in all directions or as its fibres run.
+and through the fibres, and in the layer. Beats are of every kind, each with a pattern of its own, and heard in several
+bodies: a ball or one without end, electrodes on a ball or on a chest, a muscle that conducts alike in all directions or
+as its fibres run.
 """
 import argparse
 import copy
@@ -38,14 +38,13 @@ HEARTS_A_FILE = 20
 CASES = 8                       # a heart: many hearts teach more than many beats of each
 BODIES = 3                      # in which each beat is heard: the patient's own, and others'
 WIDTHS = (1.0, 1.0, 1.5, 2.0)   # of the population, heart by heart
-KINDS = dict(between=9, sites=6, ectopic=4, focal=3, normal=3, LBBB=1, RBBB=1, scar=1, paced=1, RVOT=1, slow=1, fusion=1)
+KINDS = dict(sites=6, ectopic=5, focal=3, normal=4, LBBB=1.5, RBBB=1.5, scar=1.5, paced=1, RVOT=1, slow=1, fusion=1.5)
 VALID_FILES = 2                 # the first ones choose the best epoch and are never trained on
 FIRST_FILES = 6                 # wait for so many more before training starts
 DATA = "{} virtual hearts of a wide population, {} beats, each heard in {} bodies"
 FAILS = ("Trained on simulations only. Elsewhere (another simulator, real people) errors are several times those on "
          "new hearts. Intervals widen with how unlike an ECG is; on people nobody could check them. One beat alone, "
          "onset in the first 20 ms, millivolts. Not a medical device.")
-SIZES = dict(shapes=8, maps=40, hidden=256, timing=dict(width=64, maps=64, hidden=384))
 EPOCH_ROWS = 16000              # ECGs; an epoch is only the distance between two looks at the validation hearts
 
 
@@ -61,7 +60,6 @@ def simulate_heart(number, cases=CASES, seed=SEED):
     beats = [_beat(patient.heart, rng, width) for _ in range(cases)]
     bcl, g_kr = rng.choice(population.CYCLE_LENGTHS_MS, cases), rng.choice(population.G_KR_PERCENT, cases) / 100
     solved = simulate_beats(patient, beats, bcl, g_kr, rng.uniform(1, 8, cases), rng.uniform(0.8, 1.2, cases))
-    solved = in_step(solved, rng.choice((0, 1), cases) * rng.uniform(0, 0.8, cases))
     heard_in = [(as_conductor(patient, min(1.0, 1.5 * rng.random())), body) for body in (patient.torso, *others)]
     ecg = []
     for k in range(cases):
@@ -106,55 +104,17 @@ def weights_in(rng, patient, solved, k, body, width):
     return lead_weights(patient, solved, k, body, "sphere" if field == "sphere" else "infinite")
 
 
-def in_step(solved, share):
-    """The same beats; cells that activate late recover sooner, by a share (beats,) of the delay."""
-    late = [ms - np.nanmedian(ms, axis=1, keepdims=True) for ms in (solved.activation_ms, solved.point_ms)]
-    apd, point_apd = (np.maximum(ms - share[:, None] * np.nan_to_num(delay), 150).astype(ms.dtype)
-                      for ms, delay in zip((solved.apd_ms, solved.point_apd_ms), late))
-    return replace(solved, apd_ms=apd, point_apd_ms=point_apd)
-
-
 def _beat(heart, rng, width):
     """A beat of a drawn kind, its fast layers slower or faster; early sites of every second one are off by some ms."""
     names, weights = list(KINDS), np.array(list(KINDS.values()))
     kind = str(rng.choice(names, p=weights / weights.sum()))
-    beat = (between(heart, rng, width) if kind == "between" else
-            patterns.point_focus(heart, rng.integers(75)) if kind == "focal" else
+    beat = (patterns.point_focus(heart, rng.integers(75)) if kind == "focal" else
             patterns.excitation(kind, heart, rng, int(rng.integers(1 << 30)), width))
-    sites = beat.sites
-    if kind == "sites" and rng.random() < 0.5:
-        sites = [(place, rng.uniform(0, 10)) for place in inner_places(heart, rng, len(sites))]
     layer = np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= heart.shape.layer_mm
     slowness = np.where(layer, beat.slowness / rng.uniform(0.65, 1.15), beat.slowness).astype(np.float32)
-    ms = np.array([ms for _, ms in sites]) + rng.choice((0, 5)) * rng.normal(size=len(sites))
+    ms = np.array([ms for _, ms in beat.sites]) + rng.choice((0, 5)) * rng.normal(size=len(beat.sites))
     return replace(beat, slowness=slowness, apd_shift_ms=beat.apd_shift_ms + rng.normal(0, 10),
-                   sites=[(place, t) for (place, _), t in zip(sites, ms - ms.min())])
-
-
-def between(heart, rng, width):
-    """A beat between the kinds: some ends of the Purkinje network, some other places, one ventricle behind the other.
-
-    Other simulators, and other people, begin elsewhere than ours; bundle branches block in part.
-    """
-    behind = rng.choice((0, 1)) * rng.uniform(-50, 50)          # ms, of the right ventricle
-    sites = [(place, ms + (max(0, behind) if k >= len(population.LEFT_SITES) else max(0, -behind)))
-             for k, (place, ms) in enumerate(patterns.normal(heart, rng, 2.0).sites) if rng.random() < 0.7]
-    sites += [(place, rng.uniform(0, 30)) for place in inner_places(heart, rng, rng.poisson(1) + (not sites))]
-    slowness = np.ones(len(heart.nodes_mm), np.float32)
-    for endo_mm in (heart.lv_endo_mm, heart.rv_endo_mm):
-        slowness[endo_mm <= heart.shape.layer_mm] = 1 / rng.uniform(0.6, 1.05)
-    beat = patterns.Excitation("between", sites, slowness)
-    centre, radius = heart.nodes_mm[rng.integers(len(heart.nodes_mm))], rng.uniform(8, 22)
-    is_outside = [np.linalg.norm(place - centre) > radius for place, _ in sites]
-    if rng.random() < 0.8 or not any(is_outside):
-        return beat
-    return patterns.with_scar(heart, beat, centre, radius, dead=rng.random() < 0.5)
-
-
-def inner_places(heart, rng, count):
-    """(count, 3) mm anywhere on the inner surfaces."""
-    inner = np.flatnonzero(np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= heart.shape.layer_mm)
-    return heart.nodes_mm[rng.choice(inner, count, replace=False)]
+                   sites=[(place, t) for (place, _), t in zip(beat.sites, ms - ms.min())])
 
 
 def simulate(folder, hearts):
@@ -199,11 +159,11 @@ def numbered(folder, first, count):
 class Pool:
     """All beats simulated so far. Called as ``fit`` calls an augmentation, it gives fresh ones for a minibatch.
 
-    ``parts_of``: (voltages, times, durations) -> what is learned of them.
+    ``target_of``: voltages -> what is learned of them; where that are times alone, T waves are changed as well.
     """
 
-    def __init__(self, folder, parts_of):
-        self.folder, self.parts_of, self.seen, self.ecg, self.parts, self.calls = folder, parts_of, set(), [], [], 0
+    def __init__(self, folder, target_of):
+        self.folder, self.target_of, self.seen, self.ecg, self.target, self.calls = folder, target_of, set(), [], [], 0
         self.look()
 
     def look(self):
@@ -211,7 +171,7 @@ class Pool:
             if path not in self.seen:
                 ecg, voltage = read_hearts(path)
                 self.ecg += torch.from_numpy(ecg)
-                self.parts += torch.from_numpy(self.parts_of(voltage, upstroke_ms(voltage), apd90_ms(voltage)))
+                self.target += torch.from_numpy(self.target_of(voltage))
                 self.seen.add(path)
 
     def __call__(self, ecg_mv, target, generator):
@@ -220,8 +180,10 @@ class Pool:
             self.look()
         beat = torch.randint(len(self.ecg), (len(ecg_mv),), generator=generator).tolist()
         ecg_mv = other_body(torch.stack([self.ecg[k] for k in beat]).float(), generator)
-        changed = other_recovery(ecg_mv, torch.stack([self.parts[k] for k in beat]), generator)
-        return HARMLESS(*other_recording(*changed, generator), generator)
+        target = torch.stack([self.target[k] for k in beat])
+        if target.ndim == 2:
+            ecg_mv = other_recovery(ecg_mv, target, generator)
+        return HARMLESS(*other_recording(ecg_mv, target, generator), generator)
 
 
 HARMLESS = models.Augment(shift_ms=10, gain=0.15, lead_gain=0.08, mix=0.07, noise_mv=0.015, slower=0.2)
@@ -236,18 +198,14 @@ def other_body(ecg_mv, generator):
     return from_independent(torch.einsum("rb,rblt->rlt", share, ecg_mv))
 
 
-def other_recovery(ecg_mv, parts, generator):
-    """Every second T wave larger, smaller or turned over: it hangs on the cells, which differ from world to world.
-
-    From such an ECG only times are learned; its durations and shapes become unknown.
-    """
+def other_recovery(ecg_mv, time_ms, generator):
+    """T waves larger, smaller or turned over: they hang on the cells, which differ from world to world."""
     rows = len(ecg_mv)
-    last = torch.nan_to_num(parts[:, 0]).amax(dim=1)[:, None, None] + 30
+    last = torch.nan_to_num(time_ms).amax(dim=1)[:, None, None] + 30
     late = ((torch.arange(ecg_mv.shape[2]) - last) / 40).clamp(0, 1)
-    changes = torch.rand((rows, 1, 1), generator=generator) < 0.5
-    gain = torch.where(changes, 2.2 * torch.rand((rows, 1, 1), generator=generator) - 0.4, 1.0)
-    unknown = torch.where(changes, torch.nan, parts[:, 1:])
-    return ecg_mv * (1 + (gain - 1) * late), torch.cat([parts[:, :1], unknown], dim=1)
+    gain = torch.where(torch.rand((rows, 1, 1), generator=generator) < 0.5,
+                       2.2 * torch.rand((rows, 1, 1), generator=generator) - 0.4, 1.0)
+    return ecg_mv * (1 + (gain - 1) * late)
 
 
 def other_recording(ecg_mv, target, generator):
@@ -272,10 +230,10 @@ def map_error(truth, output):
     return metrics.mae_ms(truth, output[:, 0])
 
 
-def train(folder, out, epochs, start=None):
-    """Train from the files in ``folder`` (more may come meanwhile); save both networks in half precision in ``out``.
+def train(task, folder, out, epochs, start=None):
+    """Train from the files in ``folder`` (more may come meanwhile) and save the network in half precision.
 
-    ``start`` is a network of task 4 that was trained before; its epochs, minutes and validation come first in the card.
+    ``start`` is a network that was trained before; its epochs, minutes and validation come first in the card.
     """
     paths = numbered(folder, 0, VALID_FILES + FIRST_FILES)
     while missing := [path.name for path in paths if not path.exists()]:
@@ -287,30 +245,38 @@ def train(folder, out, epochs, start=None):
     valid_ecg = np.concatenate([in_body(0, ecg) for ecg, _ in files[:VALID_FILES]])
     first_mv = np.concatenate([voltage for _, voltage in files[VALID_FILES:]])  # these set the scaling
     first_ecg = np.concatenate([in_body(k, ecg) for k, (ecg, _) in enumerate(files[VALID_FILES:])])
-    measured = upstroke_ms(first_mv), apd90_ms(first_mv)
-    if start:
-        net = training.load(start)
-        before = net.card
+    if task == "task_3":
+        net, target_of, valid = models.ActivationNet(width=64, maps=64, hidden=384), upstroke_ms, upstroke_ms(valid_mv)
+        net.fit_scaling(first_ecg, upstroke_ms(first_mv))
+        settings = dict(loss=models.laplace_loss, score=map_error, batch_size=64, lr=3e-3, weight_decay=0.05)
     else:
-        net = models.ActionPotentialNet(**SIZES).fit_scaling(first_ecg, first_mv, *measured, seed=SEED)
-        before = dict(epochs=0, minutes=0, validation=[])
-    pool = Pool(folder, net.parts_of)
+        timing, valid = training.load(out.with_name("task_3.npz")), valid_mv
+        net = models.ActionPotentialNet(shapes=8, maps=40, hidden=256, timing=timing.config)
+        net.fit_scaling(first_ecg, first_mv, upstroke_ms(first_mv), apd90_ms(first_mv), seed=SEED)
+        net.timing.load_state_dict(timing.state_dict())
+        target_of = lambda voltage: net.parts_of(voltage, upstroke_ms(voltage), apd90_ms(voltage))
+        settings = dict(loss=models.parts_loss, score=metrics.mae_mv, batch_size=64, lr=1.5e-3, weight_decay=0.05)
+    before = dict(epochs=0, minutes=0, validation=[])
+    if start:
+        trained = training.load(start)
+        own = {name: value for name, value in trained.state_dict().items() if not name.startswith("timing.")}
+        net.load_state_dict(own if task == "task_4" else trained.state_dict(), strict=task != "task_4")
+        before = trained.card
+    pool = Pool(folder, target_of)
     rows = np.resize(np.arange(len(first_ecg)), EPOCH_ROWS)
-    net, history = training.fit(net, (first_ecg[rows], net.parts_of(first_mv, *measured)[rows]), (valid_ecg, valid_mv),
-                                loss=models.parts_loss, score=metrics.mae_mv, maximize=False, epochs=epochs, lr=2e-3,
-                                weight_decay=0.05, augment=pool, checkpoint=folder / "networks.ckpt", seed=SEED)
-    heard = torch.stack([ecg[k % BODIES] for k, ecg in enumerate(pool.ecg)])
-    net.timing.known.fit(from_independent(heard.float()).numpy())
-    models.calibrate_spread(net.timing, training.predict(net.timing, valid_ecg), upstroke_ms(valid_mv))
+    net, history = training.fit(net, (first_ecg[rows], target_of(first_mv)[rows]), (valid_ecg, valid), maximize=False,
+                                epochs=epochs, augment=pool, checkpoint=folder / f"{task}.ckpt", seed=SEED, **settings)
+    if task == "task_3":
+        heard = torch.stack([ecg[k % BODIES] for k, ecg in enumerate(pool.ecg)])
+        net.known.fit(from_independent(heard.float()).numpy())
+        models.calibrate_spread(net, training.predict(net, valid_ecg), valid)
     net = net.half().float()  # as it will be read
+    seen = first_ecg, (upstroke_ms(first_mv) if task == "task_3" else first_mv)
     data = DATA.format(len(pool.seen) * HEARTS_A_FILE, len(pool.ecg), BODIES)
-    card = dict(data=data + (f"; before that: {before['data']}" if start else ""), fails=FAILS,
-                epochs=before["epochs"] + epochs, minutes=before["minutes"] + round(history.seconds.sum() / 60),
-                validation=[*before["validation"], *history.score.round(3).tolist()])
-    for task, network, seen in (("task_3", net.timing, measured[0]), ("task_4", net, first_mv)):
-        path = training.save(out / f"{task}.npz", copy.deepcopy(network).half(), **card,
-                             scores=scores(task, network, (first_ecg, seen)))
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {time.time() - started:.0f} s")
+    training.save(out, copy.deepcopy(net).half(), data=data, scores=scores(task, net, seen), fails=FAILS,
+                  epochs=before["epochs"] + epochs, minutes=before["minutes"] + round(history.seconds.sum() / 60),
+                  validation=[*before["validation"], *history.score.round(3).tolist()])
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {time.time() - started:.0f} s")
 
 
 def scores(task, net, seen):
@@ -349,10 +315,10 @@ def tuned(net, epochs=40):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("simulate", "train", "tune"))
+    parser.add_argument("what", choices=("simulate", "task_3", "task_4", "tune"))
     parser.add_argument("--hearts", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--start", type=Path, help="a network of task 4 of an earlier call, to train on")
+    parser.add_argument("--start", type=Path, help="a network of an earlier call, to train on")
     parser.add_argument("--folder", type=Path, default=cache_folder() / "many_hearts")
     parser.add_argument("--out", type=Path, default=Path(training.__file__).parent / "trained")
     options = parser.parse_args(arguments)
@@ -361,7 +327,8 @@ def main(arguments=None):
     elif options.what == "tune":
         print(tuned(training.load(options.out / "task_3.npz")).round(2))
     else:
-        train(options.folder, options.out, options.epochs, options.start)
+        train(options.what, options.folder, options.out / f"{options.what}.npz", options.epochs,
+              options.start)
 
 
 if __name__ == "__main__":
