@@ -144,11 +144,7 @@ def cached_arrays(owner: str, version: str, make) -> dict[str, np.ndarray]:
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "wb"):
-    """Open a temporary file beside ``path`` and rename it to ``path`` once the block ends without an error.
-
-    >>> with atomic_write("scores.json", "w") as file:  # doctest: +SKIP
-    ...     json.dump(scores, file)
-    """
+    """Open a temporary file beside ``path`` and rename it to ``path`` once the block ends without an error."""
     path = Path(path)
     with _place_for(path):
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)

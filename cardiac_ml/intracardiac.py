@@ -92,8 +92,9 @@ def _counts(column) -> str:
 def load(folder=None, *, hearts: int | None = None, cases: int | None = None, progress: bool = True) -> Intracardiac:
     """The real files where they are (``folder``, or intracardiac_dataset/ where find_data looks), else virtual hearts.
 
-    At most so many ``hearts``, each with at most so many ``cases``: all of real files, 30 with 60 of virtual hearts.
-    The first call packs the files, or simulates, into the cache; later calls map that pack into memory.
+    At most so many ``hearts``, each with at most so many ``cases``, spread over all of its files: all of real files, 30
+    with 60 of virtual hearts. Columns are in the order of the recording points where the files show it, as
+    ``in_point_order`` says. The first call packs the files, or simulates, into the cache; later calls map that pack.
     """
     found = find_data(DATASET, folder)
     if found is None:
@@ -102,9 +103,11 @@ def load(folder=None, *, hearts: int | None = None, cases: int | None = None, pr
               f"./download_intracardiac_dataset.sh, which puts them into {DATASET}/.")
         return data
     data = open_pack(pack_of(found, progress))
-    names = data.table["heart"]
-    few = names.isin(names.unique()[:hearts]) & (data.table.groupby("heart").cumcount() < (cases or len(data)))
-    return data if few.all() else data[few.to_numpy()]
+    names, of_heart = data.table["heart"], data.table.groupby("heart")["heart"]
+    number, count = of_heart.cumcount(), of_heart.transform("size")
+    share = np.minimum(cases or len(data), count) / count
+    few = names.isin(names.unique()[:hearts]) & (np.ceil((number + 1) * share) > np.ceil(number * share))
+    return in_point_order(data if few.all() else data[few.to_numpy()], recover_point_order(data))
 
 
 def simulate(hearts: int = 30, cases: int = 60, seed: int = 0, *, workers: int | None = None, progress: bool = True,
@@ -196,19 +199,22 @@ def _by_group(groups, valid, test, what, may_be_empty=()) -> Split:
 
 # ---- columns in the order of the recording points ----
 
-def in_point_order(data: Intracardiac) -> Intracardiac:
+def in_point_order(data: Intracardiac, order: PointOrder | None = None) -> Intracardiac:
     """The dataset with column k at recording point k in every heart, and a line that says what was found.
 
-    In the published files the order differs from heart to heart. The cases stimulated at one recording point show it.
-    Where such cases find nothing out of order, all stays as it is; else hearts whose order is not sure are left out.
+    In the published files the order differs from heart to heart. The cases stimulated at one recording point show it,
+    those of ``data`` or of a larger set whose ``order`` is given: few cases of a heart do not show it. Where nothing is
+    out of order, all stays as it is; else hearts whose order is not sure are left out.
     """
-    order = recover_point_order(data)
-    sure, moved = order.report["sure"], order.report["sure"] & (order.report["moved"] > 0)
+    order = order or recover_point_order(data)
+    report = order.report[order.report["heart"].isin(data.hearts)]
+    sure, moved = report["sure"], report["sure"] & (report["moved"] > 0)
     if not moved.any():
-        print(f"Columns are in the order of the recording points in all {sure.sum()} hearts that show it "
-              f"(of {len(sure)}).")
+        print(f"Columns are in the order of the recording points in all {sure.sum()} hearts that show it (of "
+              f"{len(sure)})." if sure.any() else "The order of the columns is taken as it is: no heart here has the "
+              "focal cases that would show it.")
         return data
-    lost = order.report["heart"][~sure].tolist()
+    lost = report["heart"][~sure].tolist()
     print(f"Columns put in the order of the recording points in {moved.sum()} hearts"
           + f"; left out, since their order is not sure: {', '.join(lost)}" * bool(lost) + ".")
     return reorder(data[~np.isin(data.hearts, lost)] if lost else data, order)

@@ -120,10 +120,7 @@ class HeartbeatNet(nn.Module):
 
 
 def transfer(trained, model):
-    """Copy into ``model`` each weight of ``trained`` that has its name and shape: a trained body under a new head.
-
-    >>> model = transfer(trained, HeartbeatNet(classes=2))  # doctest: +SKIP
-    """
+    """Copy into ``model`` each weight of ``trained`` that has its name and shape: a trained body under a new head."""
     mine, theirs = model.state_dict(), trained.state_dict()
     common = {name: value for name, value in theirs.items() if name in mine and mine[name].shape == value.shape}
     if not any(name.endswith("weight") for name in common):

@@ -137,7 +137,22 @@ def test_columns_come_in_point_order_and_doubtful_hearts_are_left_out(tmp_path, 
     assert np.array_equal(ordered.voltage_mv[-1], sure.voltage_mv[-1][columns["v2"]])
     for untouched in (ordered, doubtful):  # nothing is known to be out of order
         assert intracardiac.in_point_order(untouched) is untouched
-    assert "all 2 hearts that show it (of 2)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "all 2 hearts that show it (of 2)" in said and "taken as it is: no heart here has the focal cases" in said
+
+
+def test_few_cases_of_files_come_in_the_order_that_all_of_them_show(tmp_path, own_cache, monkeypatch, capsys):
+    """A set of files is loaded in part: what is left of a heart does not show its order."""
+    shuffled_hearts(tmp_path)
+    monkeypatch.setattr(intracardiac, "pack_of", lambda *_: tmp_path / "pack")
+    few = intracardiac.load(tmp_path, cases=26)
+    assert "in the order of the recording points in 2 hearts" in capsys.readouterr().out
+    assert list(few.hearts) == ["v1"] * 26 + ["v2"] * 26
+    focal = few.table["innerindex"].notna().to_numpy()
+    assert focal.sum() == 50, "every third case: 75 focal ones come first in each heart, three others last"
+    assert np.array_equal(few.activation_ms[focal].argmin(axis=1), few.table["innerindex"][focal])
+    assert len(set(intracardiac.load(tmp_path, hearts=1, cases=500).hearts)) == 1
+    assert len(intracardiac.load(tmp_path)) == 156
 
 
 def test_one_missing_point_is_found_by_elimination_and_two_are_not(tmp_path):

@@ -77,7 +77,7 @@ plots.class_balance(data.label, data.classes);
 # %% [markdown]
 # ## 2. Training, validation, test
 #
-# Three piles: the model learns from the first, we choose on the second, and look at the third once. Where the patients
+# Three piles: the model learns from the first, we choose on the second, the third only judges. Where the patients
 # are known (in the virtual data they are), *whole patients* go to each pile: two beats of one person are nearly twins,
 # and a model that has seen one knows the other. Kaggle's real PTB file does not say who is who; there the rows are
 # drawn at random, and the score is flattering. Task 2 shows by how much.
@@ -232,7 +232,8 @@ check("task1.1", answer, truth=test.label, prediction=scores["network"])
 #
 # The network gives a probability. Where do we draw the line? At 0.5 both kinds of error weigh the same, but missing an
 # infarction is worse than a second look at a healthy person. Say we want to find 95 % of the abnormal beats. The threshold
-# for that is chosen on *validation* patients; on the test patients it would be peeking.
+# for that is chosen on *validation* patients; on the test patients it would be peeking. It may land on either side of 0.5:
+# where the validation patients are easy, 95 % of their beats are found by a high one.
 
 # %%
 valid_probability = probabilities(predict(net, valid.beats))[:, 1]
@@ -268,7 +269,7 @@ plots.reliability(test.label, scores["network"]);
 # ## 8. What did it look at?
 #
 # Cover a short piece of a beat (a straight line in its place) and see how much less sure the network becomes. Red parts
-# spoke for its class. Such a picture is a hint, not a proof: it says what this network used, not what is right to use.
+# spoke for its class, blue ones against it. Such a picture is a hint, not a proof: it says what this network used, not what is right to use.
 
 # %%
 shown = np.concatenate([np.flatnonzero(test.label == kind)[:2] for kind in (0, 1)])
@@ -306,7 +307,7 @@ for name in ("from nothing", "from task 2"):
 #
 # ## 10. A submission
 #
-# In a challenge (`CARDIAC_ML_DATA` names its public folder) these are its test cases; elsewhere those of our test pile,
+# In a challenge (`CARDIAC_ML_DATA` names its public folder) these are its test cases; otherwise those of our test pile,
 # without their answers. The file is what `python -m cardiac_ml score` takes:
 
 # %%

@@ -42,10 +42,10 @@ SEED = 0
 #
 # If the simulated intracardiac dataset of Lawrence Livermore National Laboratory lies in `intracardiac_dataset/`, it
 # is used. If not, the kit makes **virtual hearts**, in the same layout, and says so. In the published files the 75 columns
-# are in another order in each heart; `in_point_order` finds the order where a heart's own focal beats show it.
+# are in another order in each heart; `load` puts them in order where a heart's own focal beats show it.
 
 # %% tags=["source"]
-data = intracardiac.in_point_order(intracardiac.load(hearts=HEARTS, cases=CASES))
+data = intracardiac.load(hearts=HEARTS, cases=CASES)
 print(data.source)
 
 # %%
@@ -54,7 +54,7 @@ data
 # %% [markdown]
 # One case is one simulated heartbeat. `data.electrodes_mv` holds what ten electrodes see, `data.ecg_mv` the twelve leads
 # made of them, `data.activation_ms` the 75 answers. `bcl` is the time from beat to beat in ms (*basic cycle length*),
-# `gkr` the strength of a potassium current that ends each beat (100: as in the textbook). The table says which heart a
+# `gkr` the strength of a potassium current that ends each beat (100: as in the textbook). `data.table` says which heart a
 # case belongs to, and what kind of beat it is:
 
 # %%
@@ -90,7 +90,7 @@ print("rank of one ECG:", np.linalg.matrix_rank(data.ecg_mv[0].astype(float), to
 # %% [markdown]
 # ### What the ECG looks like
 #
-# Two kinds of beats of the same heart. The narrow deflection at the start is the QRS complex: the wave of activation on
+# Two kinds of beats of the same heart. The quick deflection at the start is the QRS complex: the wave of activation on
 # its way. Its shape is our witness of the path that the wave took. The rounder T wave after it is the muscle's recovery.
 # (There is no P wave: the atria, which make it, are not simulated.)
 
@@ -252,7 +252,7 @@ for epoch in range(min(5, EPOCHS)):
 # same kind. It answers in *main maps*: typical variations of the training maps, because neighbouring points activate
 # together. And it says how sure it is: a second number a point, the error it expects (`laplace_loss` teaches both).
 #
-# `Augment` changes each ECG in harmless ways while it trains: a later onset together with later labels, another gain, a
+# `Augment` changes each ECG in harmless ways while it trains: another onset together with its labels, another gain, a
 # little noise, electrodes a bit displaced, a lead fallen off; or as another heart would, that lies turned in its chest or is
 # slower, its times with it. That stands in for recordings and hearts we do not have. (Also in the cell: `weight_decay` pulls
 # the weights towards zero, `max_grad_norm` shortens a step that would be far too long.)
@@ -282,7 +282,7 @@ plots.learning_curve(history);
 # %% [markdown]
 # Where the validation loss rises again while the error still falls, the network has become too sure of itself: the loss also
 # counts how far the stated errors are from the true ones. So the stated errors are *calibrated* on the validation hearts: one
-# factor makes 90 % of the true times there lie within their interval. Then the test hearts come out of the drawer, once:
+# factor makes 90 % of the true times there lie within their interval. All is chosen; now the test hearts judge it:
 
 # %%
 models.calibrate_spread(net, predict(net, valid.ecg_mv), valid.activation_ms)
@@ -336,7 +336,7 @@ by_kind = metrics.by_group(metrics.mae_ms, truth, predicted, kinds[split.test])
 plots.bars(dict(sorted(by_kind.items(), key=lambda item: item[1])), "mean absolute error (ms)");
 
 # %% [markdown]
-# **By place.** The same error, point by point, on the heart. Dark places are hard to see from the skin, or differ most from
+# **By place.** The same error, point by point, on the heart. Dark places may be hard to see from the skin, or differ most from
 # heart to heart:
 
 # %%
@@ -347,7 +347,7 @@ pictures.maps(heart, points, {"error (ms)": np.nanmean(error, axis=0)}, cmap="ma
 # ### Does it know when it is unsure?
 #
 # For each point the network stated the error it expects. If that is honest, about 90 % of the true times lie within its
-# 90 % interval, and points with a large stated spread really have large errors: the curve rises. Above the dashed line the
+# 90 % interval, and points with a large stated spread really have large errors: overall the curve rises. Above the dashed line the
 # network was too sure, below it too modest:
 
 # %%
@@ -466,7 +466,7 @@ print("saved and loaded, same answer:", np.allclose(again[:, 0], predicted[:1], 
 
 # %% [markdown]
 # And a submission.
-# In a challenge (`CARDIAC_ML_DATA` names its public folder) these are its test cases; elsewhere those of our test pile,
+# In a challenge (`CARDIAC_ML_DATA` names its public folder) these are its test cases; otherwise those of our test pile,
 # without their answers. The file is what `python -m cardiac_ml score` takes:
 
 # %%
@@ -532,7 +532,7 @@ check("task3.3", answer, net=net, data=test)
 #
 # ## What is real here, and what is not
 #
-# Every heart and every ECG above is simulated. Training and test come from the same simulator, which flatters every
+# Every heart and every ECG above is simulated. But for section 9, training and test come from the same simulator, which flatters every
 # method ("inverse crime"): real torsos, real noise and real conduction differ. And some differences inside cannot be seen
 # from outside at all: two different maps can give the same ECG, so no method reaches zero.
 

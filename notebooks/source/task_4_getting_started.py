@@ -38,7 +38,7 @@ SEED = 0
 # ## 1. The data
 
 # %% tags=["source"]
-data = intracardiac.in_point_order(intracardiac.load(hearts=HEARTS, cases=CASES))
+data = intracardiac.load(hearts=HEARTS, cases=CASES)
 print(data.source)
 
 # %%
@@ -79,7 +79,7 @@ scores = {"mean trace": metrics.mae_mv(truth, np.broadcast_to(mean_trace, truth.
 print(f"mean trace: {scores['mean trace']:.1f} mV")
 
 # %% [markdown]
-# **A shifted template.** Action potentials of different points look much alike; what differs is when they start. So:
+# **A shifted template.** Action potentials of different points look much alike; what differs most to the eye is when they start. So:
 # average the training traces *after lining up their upstrokes*, predict the activation times with a linear model, and
 # shift the template to them.
 
@@ -332,7 +332,7 @@ pd.DataFrame({
 # %% [markdown]
 # ## 9. Watch it
 #
-# The same unseen beat, truth and prediction side by side. Space plays, dragging turns, the wheel zooms.
+# The same unseen beat, truth and prediction. Space plays, dragging turns, the wheel zooms.
 
 # %%
 view.show(heart, points, {"truth": truth[typical], "prediction": predicted[typical]})
@@ -340,7 +340,7 @@ view.show(heart, points, {"truth": truth[typical], "prediction": predicted[typic
 # %% [markdown]
 # ## 10. Hand it in
 #
-# In a challenge (`CARDIAC_ML_DATA` names its public folder) these are its test cases; elsewhere those of our test pile,
+# In a challenge (`CARDIAC_ML_DATA` names its public folder) these are its test cases; otherwise those of our test pile,
 # without their answers. The file is what `python -m cardiac_ml score` takes:
 
 # %%
@@ -383,7 +383,7 @@ check("task4.2", answer)
 # **Exercise 3 (open).** Put the two tasks together: activation times of the network of task 3, and the template of
 # section 2. How close does that come, and what is it still missing?
 #
-# Everything here is simulated, training and test by the same simulator: a good score says that the method works on such
+# Everything here is simulated, but for section 8 by one and the same simulator: a good score says that the method works on such
 # data, not that it would on a patient.
 
 # %% tags=["score"]
