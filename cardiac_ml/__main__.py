@@ -48,8 +48,8 @@ def _parser():
     simulate = commands.add_parser("simulate", help="make virtual hearts and what can be measured on them")
     predict = commands.add_parser("predict", help="ask a trained network about files of one's own")
     for where, rooms in (
-            (commands, ("formats.command", "check.command", "download.command", "new_patients.records", "challenge.command",
-                        "lead_importance.command")),
+            (commands, ("formats.command", "check.command", "download.command", "new_patients.records",
+                        "challenge.command", "lead_importance.command")),
             (simulate.add_subparsers(required=True, metavar="WHAT"), ("virtual.command", "heart3d.command")),
             (predict.add_subparsers(required=True, metavar="WHAT"), ("predict.command", "xray.command"))):
         for room in rooms:

@@ -105,8 +105,8 @@ def load(folder=None, *, hearts: int | None = None, cases: int | None = None, pr
     data = open_pack(pack_of(found, progress))
     names, of_heart = data.table["heart"], data.table.groupby("heart")["heart"]
     number, count = of_heart.cumcount(), of_heart.transform("size")
-    share = np.minimum(cases or len(data), count) / count
-    few = names.isin(names.unique()[:hearts]) & (np.ceil((number + 1) * share) > np.ceil(number * share))
+    wanted = np.minimum(cases or len(data), count)
+    few = names.isin(names.unique()[:hearts]) & ((number + 1) * wanted // count > number * wanted // count)
     return in_point_order(data if few.all() else data[few.to_numpy()], recover_point_order(data))
 
 
@@ -225,5 +225,5 @@ def reorder(data: Intracardiac, order: PointOrder) -> Intracardiac:
     columns = order.of(data.hearts)
     source = f"{data.source}; points put in order by their focal cases"
     version = fingerprint(data.table.to_csv(), columns, np.asarray(data.activation_ms))
-    return open_pack(cached_pack("intracardiac_reordered", version, lambda folder: write_pack(
+    return open_pack(cached_pack(f"intracardiac_reordered-{len(data)}", version, lambda folder: write_pack(
         reordered(data, columns), folder, len(data), source, data.unpaired)))

@@ -152,7 +152,9 @@ def test_few_cases_of_files_come_in_the_order_that_all_of_them_show(tmp_path, ow
     assert focal.sum() == 50, "every third case: 75 focal ones come first in each heart, three others last"
     assert np.array_equal(few.activation_ms[focal].argmin(axis=1), few.table["innerindex"][focal])
     assert len(set(intracardiac.load(tmp_path, hearts=1, cases=500).hearts)) == 1
-    assert len(intracardiac.load(tmp_path)) == 156
+    every = intracardiac.load(tmp_path)
+    assert len(every) == 156 and np.array_equal(every.voltage_mv[2], few[0].voltage_mv[0]), "both stay in the cache"
+    assert [len(intracardiac.load(tmp_path, hearts=1, cases=number)) for number in (1, 7, 77)] == [1, 7, 77]
 
 
 def test_one_missing_point_is_found_by_elimination_and_two_are_not(tmp_path):
