@@ -524,15 +524,17 @@ class Template:
 
 class Augment:
     """Changes that a recording could have: another onset, gain, noise, electrode place, a lead fallen off; and those of
-    another heart: it lies turned in its chest (by about ``turn`` radians), everything in it is slower or faster.
+    another heart: it lies turned in its chest (by about ``turn`` radians), all is slower or faster, and where times are
+    the answer its ``cells`` have up to that share more or less in notch and plateau (their voltage would be another).
 
     Called with (ecg_mv (n, 12, 500), target, generator), as ``fit`` does. The answer moves with the ECG: times are
     stretched and grow by the shift, voltages move along the time axis, durations (of ``parts_of``) grow.
     """
 
-    def __init__(self, shift_ms=8, gain=0.2, lead_gain=0.05, mix=0.05, noise_mv=0.01, drop=0.05, slower=0.15, turn=0.2):
+    def __init__(self, shift_ms=8, gain=0.2, lead_gain=0.05, mix=0.05, noise_mv=0.01, drop=0.05, slower=0.15, turn=0.2,
+                 cells=0.5):
         self.shift_ms, self.gain, self.lead_gain, self.mix = shift_ms, gain, lead_gain, mix
-        self.noise_mv, self.drop, self.slower, self.turn = noise_mv, drop, slower, turn
+        self.noise_mv, self.drop, self.slower, self.turn, self.cells = noise_mv, drop, slower, turn, cells
 
     def __call__(self, ecg_mv, target, generator=None):
         n, device = len(ecg_mv), ecg_mv.device
@@ -541,14 +543,14 @@ class Augment:
         shift = (uniform(n, 1) * (2 * self.shift_ms + 1)).floor() - self.shift_ms
         stretch = torch.exp(self.slower * (2 * uniform(n, 1) - 1))
         now = ((torch.arange(SAMPLES, device=device) - shift) / stretch)[:, None]
+        eight = read_at(ecg_mv[:, EIGHT], now)
         if target.shape[-1] == SAMPLES:
             target = read_at(target, now)
         elif target.ndim == 2:
-            target = stretch * target + shift
+            target, eight = stretch * target + shift, self.other_cells(eight, lambda: uniform(n, 1, 1))
         else:  # the parts of voltages: times, durations, shapes
             moved = stretch * target[:, 0] + shift, target[:, 1] + 100 * stretch.log()
             target = torch.cat([torch.stack(moved, dim=1), target[:, 2:]], dim=1)
-        eight = read_at(ecg_mv[:, EIGHT], now)
         eight = eight * (1 + self.gain * normal(n, 1, 1)) * (1 + self.lead_gain * normal(n, 8, 1))
         eight = eight + self.mix * normal(n, 8, 8) @ eight  # a displaced electrode sees a bit of the other leads
         same, dipole = torch.eye(3, device=device)[None], DIPOLE.to(device)
@@ -556,6 +558,17 @@ class Augment:
         eight = eight + dipole @ turned @ torch.linalg.pinv(dipole) @ eight
         fallen_off = uniform(n, 8, 1) <= self.drop * (uniform(n, 1, 1) < 0.5)
         return from_independent(eight * ~fallen_off + self.noise_mv * normal(n, 8, SAMPLES)), target
+
+
+    def other_cells(self, ecg_mv, uniform):
+        """Each cell adds its action potential: another front, notch and plateau for all cells is a filter in time."""
+        frequency = torch.arange(513, device=ecg_mv.device) * torch.pi / 512
+        change = torch.exp(-(8 * self.cells * uniform() * (uniform() < 0.5) * frequency) ** 2 / 2)  # a broader front
+        for shortest, longest in ((3, 20), (20, 120)):  # ms: the notch, the plateau
+            decay = torch.exp(-1 / (shortest * (longest / shortest) ** uniform()))
+            share = self.cells * (2 * uniform() - 0.9) * (uniform() < 0.6)
+            change = change * (1 + share * (1 - decay) / (1 - decay * torch.exp(-1j * frequency)))
+        return torch.fft.irfft(torch.fft.rfft(ecg_mv, 1024) * change, 1024)[..., :SAMPLES]
 
 
 def read_at(signal, time):

@@ -18,7 +18,7 @@ from cardiac_ml.models import (DIPOLE, EIGHT, ActionPotentialNet, ActivationNet,
 from cardiac_ml.training import fit, load, predict, save
 
 PLAIN = dict(device="cpu", precision="float32")
-NO_CHANGE = dict(shift_ms=0, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0, slower=0, turn=0)  # of an Augment
+NO_CHANGE = dict(shift_ms=0, gain=0, lead_gain=0, mix=0, noise_mv=0, drop=0, slower=0, turn=0, cells=0)  # of an Augment
 
 
 # ---- blocks ----
@@ -327,6 +327,22 @@ def test_a_heart_that_lies_turned_keeps_the_size_of_its_dipole():
     turned, _ = turn(ecg, torch.zeros(4, 75), torch.Generator().manual_seed(1))
     before, after = (torch.linalg.pinv(DIPOLE) @ some[:, EIGHT] for some in (ecg, turned))
     assert torch.allclose(before.norm(dim=1), after.norm(dim=1), atol=1e-3) and (before - after).abs().max() > 0.1
+
+
+def test_other_cells_change_what_follows_the_upstroke_and_not_when_it_comes():
+    """A front through many cells, and the same with cells whose plateau has sunk: the filter finds one from the other."""
+    since = torch.arange(500.0) - 100
+    voltage = torch.sigmoid(since) * (1 + 0.8 * torch.exp(-since.clamp(min=0) / 10))  # a notch of 10 ms
+    ecg = from_independent((voltage - voltage[0]).expand(64, 8, 500))
+    cells = Augment(**NO_CHANGE | dict(cells=0.5))
+    changed, times = cells(ecg, torch.zeros(64, 75), torch.Generator().manual_seed(0))
+    assert torch.equal(times, torch.zeros(64, 75))
+    assert torch.allclose(changed[..., :85], ecg[..., :85], atol=1e-2), "nothing comes before the upstroke"
+    last, slope = changed[:, 1, 400], changed[:, 1].diff(dim=1).argmax(dim=1)
+    assert last.min() < 0.75 and last.max() > 1.3 and (slope.float() - 100).abs().max() <= 2
+    assert (changed - ecg).flatten(1).abs().amax(dim=1).min() < 1e-4, "some rows stay as they are"
+    same, _ = cells(ecg, torch.zeros(64, 75, 500), torch.Generator().manual_seed(0))
+    assert torch.allclose(same, ecg, atol=1e-5), "where voltages are the answer, cells stay as they are"
 
 
 @pytest.mark.parametrize("net", [ActivationNet(width=8), VoltageNet(widths=(8, 8, 8, 8)), HeartbeatNet(3, 8, (1, 1)),
