@@ -5,8 +5,7 @@
     data[train].ecg_mv, data[train].activation_ms      # (cases, 12, 500) mV, (cases, 75) ms
 
 All cases of a heart share its anatomy. A network that has seen a heart knows it; only a split by heart tells how well
-it would do on a new patient. The other splits are here to compare with: by pattern (known hearts, new activations) and
-at random (as most published scores were made), which leaks both.
+it would do on a new patient. A split at random, as most published scores were made, leaks; it is here to compare with.
 """
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -92,25 +91,26 @@ def _counts(column) -> str:
 def load(folder=None, *, hearts: int | None = None, cases: int | None = None, progress: bool = True) -> Intracardiac:
     """The real files where they are (``folder``, or intracardiac_dataset/ where find_data looks), else virtual hearts.
 
-    At most so many ``hearts``, each with at most so many ``cases``, spread over all of its files: all of real files, 30
-    with 60 of virtual hearts. Columns are in the order of the recording points where the files show it, as
-    ``in_point_order`` says. The first call packs the files, or simulates, into the cache; later calls map that pack.
+    At most so many ``hearts`` with so many ``cases`` each: all of real files, 120 with 15 of virtual hearts. Where files
+    have fewer hearts, each gives more cases, spread over all of its files. Columns are in the order of the recording
+    points where the files show it, as ``in_point_order`` says. The first call packs the files, or simulates, into the
+    cache; later calls map that pack.
     """
     found = find_data(DATASET, folder)
     if found is None:
-        data = simulate(hearts or 30, cases or 60, progress=progress)
+        data = simulate(hearts or 120, cases or 15, progress=progress)
         print(f"No {DATASET}/ here, so these are {data.source}. For the published simulations run "
               f"./download_intracardiac_dataset.sh, which puts them into {DATASET}/.")
         return data
     data = open_pack(pack_of(found, progress))
     names, of_heart = data.table["heart"], data.table.groupby("heart")["heart"]
-    number, count = of_heart.cumcount(), of_heart.transform("size")
-    wanted = np.minimum(cases or len(data), count)
-    few = names.isin(names.unique()[:hearts]) & ((number + 1) * wanted // count > number * wanted // count)
+    number, count, chosen = of_heart.cumcount(), of_heart.transform("size"), names.unique()[:hearts]
+    wanted = np.minimum((cases or len(data)) * (hearts or len(chosen)) // len(chosen), count)
+    few = names.isin(chosen) & ((number + 1) * wanted // count > number * wanted // count)
     return in_point_order(data if few.all() else data[few.to_numpy()], recover_point_order(data))
 
 
-def simulate(hearts: int = 30, cases: int = 60, seed: int = 0, *, workers: int | None = None, progress: bool = True,
+def simulate(hearts: int = 120, cases: int = 15, seed: int = 0, *, workers: int | None = None, progress: bool = True,
              **options) -> Intracardiac:
     """Virtual hearts, whatever lies on the disk; simulated once, then kept in the cache.
 
@@ -166,26 +166,13 @@ def _share(share, things) -> int:
     return max(1, round(len(things) * share))
 
 
-def split_by_pattern(data, seed: int = 0) -> Split:
-    """No activation pattern (or focal site) is in two parts; every heart is in all. Easier than a new heart."""
-    table = getattr(data, "table", data)
-    focal = table["innerindex"].notna().to_numpy()
-    number = table["innerindex"].where(focal, table["pattern"])
-    groups = np.array([f"{'site' if inner else 'pattern'} {value}" for inner, value in zip(focal, number)])
-    return _at_random(groups, sorted(set(groups), key=natural), seed, "patterns")
-
-
 def split_random(data, seed: int = 0) -> Split:
     """Cases at random. Leaks, and says so: neighbours of every test case are in training."""
     print("split_random leaks: every heart and nearly every pattern is in training and in test, so its score says "
           "nothing about a new patient. Use split_by_heart for that; this one is to compare with published scores.")
-    return _at_random(np.arange(len(data)), np.arange(len(data)), seed, "cases")
-
-
-def _at_random(groups, names, seed, what) -> Split:
-    mixed = np.random.default_rng(seed).permutation(names)
-    test, valid = (_share(share, names) for share in (TEST_SHARE, VALID_SHARE))
-    return _by_group(groups, mixed[test:test + valid], mixed[:test], what)
+    mixed = np.random.default_rng(seed).permutation(len(data))
+    test, valid = (_share(share, mixed) for share in (TEST_SHARE, VALID_SHARE))
+    return _by_group(np.arange(len(data)), mixed[test:test + valid], mixed[:test], "cases")
 
 
 def _by_group(groups, valid, test, what, may_be_empty=()) -> Split:

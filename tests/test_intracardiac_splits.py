@@ -8,7 +8,7 @@ from cardiac_ml import intracardiac
 from cardiac_ml.files import DataError
 from cardiac_ml.formats.intracardiac_files import PUBLISHED_HEARTS, tidy, write_pack
 from cardiac_ml.formats.point_order import recover_point_order
-from cardiac_ml.intracardiac import TEST_HEARTS, split_by_heart, split_by_pattern, split_random
+from cardiac_ml.intracardiac import TEST_HEARTS, split_by_heart, split_random
 
 
 def made_table(hearts, cases=20):
@@ -60,16 +60,6 @@ def test_hearts_can_be_named_and_wrong_names_are_said():
 def test_too_few_hearts_are_an_error(hearts):
     with pytest.raises(DataError, match="too few hearts to split.*Three hearts at least"):
         split_by_heart(made_table(hearts))
-
-
-def test_a_pattern_is_in_one_part_only():
-    table = made_table(["a", "b", "c"], cases=40)
-    split = split_by_pattern(table)
-    groups = [set(zip(*table[["kind", "pattern", "innerindex"]].fillna(-1).iloc[rows].to_numpy().T)) for rows in split]
-    assert is_whole(table, split) and sum(map(len, groups)) == len(set.union(*groups)), "no group is in two parts"
-    assert parts(table, split) == [{"a", "b", "c"}] * 3
-    assert all(np.array_equal(one, two) for one, two in zip(split, split_by_pattern(table)))
-    assert not np.array_equal(split.test, split_by_pattern(table, seed=1).test)
 
 
 def test_the_random_split_says_that_it_leaks(capsys):
@@ -152,6 +142,7 @@ def test_few_cases_of_files_come_in_the_order_that_all_of_them_show(tmp_path, ow
     assert focal.sum() == 50, "every third case: 75 focal ones come first in each heart, three others last"
     assert np.array_equal(few.activation_ms[focal].argmin(axis=1), few.table["innerindex"][focal])
     assert len(set(intracardiac.load(tmp_path, hearts=1, cases=500).hearts)) == 1
+    assert list(intracardiac.load(tmp_path, hearts=6, cases=5).hearts) == ["v1"] * 15 + ["v2"] * 15, "30 cases, shared"
     every = intracardiac.load(tmp_path)
     assert len(every) == 156 and np.array_equal(every.voltage_mv[2], few[0].voltage_mv[0]), "both stay in the cache"
     assert [len(intracardiac.load(tmp_path, hearts=1, cases=number)) for number in (1, 7, 77)] == [1, 7, 77]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def add_commands(what):
-    for run, name, hearts, text in ((_intracardiac, "intracardiac", 30, "ECGs and voltages for tasks 3 and 4"),
+    for run, name, hearts, text in ((_intracardiac, "intracardiac", 120, "ECGs and voltages for tasks 3 and 4"),
                                     (_heartbeats, "heartbeats", 64, "the four CSV files of tasks 1 and 2")):
         command = what.add_parser(name, help=text)
         command.set_defaults(run=run)
@@ -14,7 +14,7 @@ def add_commands(what):
         command.add_argument("--out", type=Path, default=None,
                              help="a new folder, in the layout of the real files (default: the kit's own cache)")
         if name == "intracardiac":
-            command.add_argument("--cases", type=int, default=60, help="per heart")
+            command.add_argument("--cases", type=int, default=15, help="per heart")
             command.add_argument("--lead-field", choices=("sphere", "infinite"), default="sphere", help="torso: an "
                                  "insulated sphere (clinical-looking leads) or none (as in the published set)")
             command.add_argument("--as-published", action="store_true", help="with the quirks of the published files; "

@@ -12,23 +12,26 @@ from cardiac_ml.virtual.points import POINT_NAMES
 from cardiac_ml.virtual.population import CYCLE_LENGTHS_MS, G_KR_PERCENT
 from cardiac_ml.virtual.torso import LEAD_FIELDS, move_electrodes
 
-# What the cases of a heart are, in this order; a heart with more cases starts again.
+# Kinds of the patterns, in this order, again and again.
 ORDER = ("normal", "sites", "LBBB", "ectopic", "RBBB", "normal", "scar", "sites", "paced", "RVOT", "normal", "slow",
          "sites", "fusion", "normal", "ectopic", "scar", "sites", "LBBB", "RBBB")
-POINT_HEARTS = 6     # every sixth heart, from the first on, has a focus at each recording point
-FEWEST_CASES = 40    # unless fewer cases than this are asked for
+PATTERNS = 30        # in all; a heart with fewer cases than two each goes on where the one before it ended
+POINT_CASES = 360    # after every so many cases comes a heart with a focus at each recording point; the first is one
+FEWEST_CASES = 15    # unless fewer cases than this are asked for
 NOISE_MV = 0.004     # standard deviation, at each electrode
 
 
 def plan(number, cases, as_published=False):
     """The cases of heart ``number`` (from 1): a list of (kind, number of the pattern or None, of a point or None).
 
-    Every pattern comes twice, at both cycle lengths, as in the published set.
+    Every pattern comes twice in a heart, at both cycle lengths, and in many hearts, as in the published set.
     """
     if as_published:
         return published.plan(cases)
-    planned = [(ORDER[k // 2 % len(ORDER)], k // 2, None) for k in range(cases)]
-    if number % POINT_HEARTS == 1 and cases >= FEWEST_CASES:
+    pairs = (cases + 1) // 2
+    numbers = [((number - 1) * pairs + k // 2) % max(PATTERNS, pairs) for k in range(cases)]
+    planned = [(ORDER[pattern % len(ORDER)], pattern, None) for pattern in numbers]
+    if cases >= FEWEST_CASES and (number - 1) % max(1, POINT_CASES // cases) == 0:
         return planned[:cases // 4] + [("focal", None, index) for index in range(len(POINT_NAMES))]
     return planned
 
@@ -84,7 +87,7 @@ def simulate_as_published(seed, number, cases, width=1.0):
     return np.stack(electrodes).astype(np.float32), np.stack(voltage), table
 
 
-def simulate_intracardiac(hearts=30, cases=60, seed=0, lead_field="sphere", workers=None, progress=True, width=1.0,
+def simulate_intracardiac(hearts=120, cases=15, seed=0, lead_field="sphere", workers=None, progress=True, width=1.0,
                           as_published=False):
     """Yields (electrodes_mv (n, 500, 10), voltage_mv (n, 500, 75), table) of hearts v1, v2, ... in order.
 

@@ -153,7 +153,9 @@ def test_batches_have_the_layout_of_the_real_files(small):
         assert electrodes.shape == (5, 500, 10) and voltage.shape == (5, 500, 75) and len(table) == 5
         assert electrodes.dtype == voltage.dtype == np.float32
         assert np.isfinite(electrodes).all() and np.isfinite(voltage).all()
-        assert set(table.heart) == {f"v{number}"} and table.pattern.tolist() == [0, 0, 1, 1, 2]
+        first = 3 * (number - 1)  # a heart goes on where the one before it ended
+        assert set(table.heart) == {f"v{number}"}
+        assert table.pattern.tolist() == [first, first, first + 1, first + 1, first + 2]
         assert table.innerindex.isna().all() and set(table.gkr) <= {0, 50, 100}
         assert table.bcl.tolist() == [600, 1000, 600, 1000, 600]
         assert table.kind.tolist() == [dataset.ORDER[k] for k in table.pattern]
@@ -208,8 +210,17 @@ def test_the_plan_has_every_kind_and_a_focus_at_each_point():
     assert set(kind for kind, *_ in dataset.plan(2, 60)) == set(patterns.PATTERNS)
     assert len(dataset.plan(2, 60)) == 60 and len(dataset.plan(1, 7)) == 7
     assert [index for *_, index in dataset.plan(7, 60) if index is not None] == list(range(75))
-    default = [len(dataset.plan(number, 60)) for number in range(1, 31)]
-    assert 1700 < sum(default) < 2000
+    assert dataset.count_cases(30, 60) == 1950 and dataset.count_cases(120, 15) == 2115
+
+
+def test_hearts_with_few_cases_share_the_patterns_of_hearts_with_many():
+    sizes = (120, 15), (30, 60)
+    few, many = ([dataset.plan(number, cases) for number in range(1, hearts + 1)] for hearts, cases in sizes)
+    patterns_of = lambda plans: {(kind, pattern) for plan in plans for kind, pattern, index in plan if index is None}
+    assert patterns_of(few) == patterns_of(many)
+    assert [kind for kind, *_ in few[1][:4]] != [kind for kind, *_ in few[2][:4]], "not the same ones in each heart"
+    points = [number for number, plan in enumerate(few, start=1) if plan[-1][2] is not None]
+    assert points == [1, 25, 49, 73, 97], "a focus at each point, in training and in test"
 
 
 def test_a_site_beside_the_muscle_is_pulled_into_it():
