@@ -9,9 +9,10 @@
 A killed call goes on where it was: hearts lie in files of twenty, training in a checkpoint after each epoch.
 
 The hearts are wider than the default ones: up to twice the spread of the population, faster and slower along, across
-and through the fibres, and in the layer. Beats are of every kind, each with a pattern of its own, and heard in several
-bodies: a ball or one without end, electrodes on a ball or on a chest, a muscle that conducts alike in all directions or
-as its fibres run.
+and through the fibres, and in the layer. Beats are of every kind and of kinds between them, each with a pattern of its
+own, and heard in several bodies: a ball or one without end, electrodes on a ball or on a chest, a muscle that conducts
+alike in all directions or as its fibres run, evenly or patch by patch. In training the cells change, too
+(``models.Augment``): the cells of other simulators, and of other people, are not ours.
 """
 import argparse
 import copy
@@ -29,7 +30,7 @@ from cardiac_ml import intracardiac, metrics, models, training
 from cardiac_ml.activation import apd90_ms, upstroke_ms
 from cardiac_ml.files import atomic_write, cache_folder
 from cardiac_ml.leads import from_independent, independent, to_leads
-from cardiac_ml.virtual import patterns, population, signals, torso
+from cardiac_ml.virtual import dataset, patterns, population, signals, torso
 from cardiac_ml.virtual.anatomy import draw_shape
 from cardiac_ml.virtual.patient import Speeds, lead_weights, make_patient, simulate_beats, voltages_mv
 
@@ -38,7 +39,10 @@ HEARTS_A_FILE = 20
 CASES = 8                       # a heart: many hearts teach more than many beats of each
 BODIES = 3                      # in which each beat is heard: the patient's own, and others'
 WIDTHS = (1.0, 1.0, 1.5, 2.0)   # of the population, heart by heart
-KINDS = dict(sites=6, ectopic=5, focal=3, normal=4, LBBB=1.5, RBBB=1.5, scar=1.5, paced=1, RVOT=1, slow=1, fusion=1.5)
+KINDS = dict(between=9, sites=9, ectopic=4, focal=3, normal=3, LBBB=2, RBBB=2, scar=1, paced=1, RVOT=1, slow=1,
+             fusion=1)
+# Numbers of the patterns of early sites that the kit's own hearts have; every second one here is one of these.
+OWN_SITES = [number for number in range(dataset.PATTERNS) if dataset.ORDER[number % len(dataset.ORDER)] == "sites"]
 VALID_FILES = 2                 # the first ones choose the best epoch and are never trained on
 FIRST_FILES = 6                 # wait for so many more before training starts
 DATA = "{} virtual hearts of a wide population, {} beats, each heard in {} bodies"
@@ -60,7 +64,9 @@ def simulate_heart(number, cases=CASES, seed=SEED):
     beats = [_beat(patient.heart, rng, width) for _ in range(cases)]
     bcl, g_kr = rng.choice(population.CYCLE_LENGTHS_MS, cases), rng.choice(population.G_KR_PERCENT, cases) / 100
     solved = simulate_beats(patient, beats, bcl, g_kr, rng.uniform(1, 8, cases), rng.uniform(0.8, 1.2, cases))
-    heard_in = [(as_conductor(patient, min(1.0, 1.5 * rng.random())), body) for body in (patient.torso, *others)]
+    solved = in_step(solved, rng.choice((0, 1), cases) * rng.uniform(0, 0.9, cases))
+    heard_in = [(patchy(rng, as_conductor(patient, min(1.0, 1.5 * rng.random()))), body)
+                for body in (patient.torso, *others)]
     ecg = []
     for k in range(cases):
         weights = np.concatenate([weights_in(rng, muscle, solved, k, body, width) for muscle, body in heard_in])
@@ -73,8 +79,8 @@ def simulate_heart(number, cases=CASES, seed=SEED):
 def wide_patient(rng, width):
     """A patient whose speeds along, across and through the fibres are less bound to each other than usual."""
     shape = draw_shape(rng, width)
-    along = population.middle("speeds")["along"] * np.exp(rng.normal(0, 0.12))
-    speeds = Speeds(along, along * rng.uniform(0.42, 0.9), along * rng.uniform(0.42, 0.9),
+    along = population.middle("speeds")["along"] * np.exp(rng.normal(0, 0.18))
+    speeds = Speeds(along, along * rng.uniform(0.4, 0.9), along * rng.uniform(0.4, 0.9),
                     population.draw(rng, "speeds", width)["layer"])
     return make_patient(shape, torso.draw_torso(rng, shape.rv_angle_deg, width),
                         signals.draw_repolarisation(rng, width), speeds)
@@ -91,6 +97,17 @@ def as_conductor(patient, share):
                    stiffness=torso.stiffness(patient.heart, (along, *ways)))
 
 
+def patchy(rng, patient):
+    """The same heart, or every second time one whose muscle conducts differently from patch to patch of 5 mm."""
+    if rng.random() < 0.5:
+        return patient
+    middles = patient.heart.nodes_mm[patient.heart.tetrahedra].mean(axis=1)
+    patch = np.unique(np.floor(middles / 5), axis=0, return_inverse=True)[1].ravel()
+    only = (rng.random(patch.max() + 1) < 0.5)[patch]
+    more = np.float32(rng.uniform(0, 1.5)) * torso.stiffness(patient.heart, patient.speeds.muscle, only)
+    return replace(patient, stiffness=patient.stiffness + more)
+
+
 def weights_in(rng, patient, solved, k, body, width):
     """Weights (10, n) of beat ``k`` in a body: a ball, one without end, or that with electrodes nearer to a chest's."""
     body = torso.move_electrodes(rng, body, width=width)
@@ -104,17 +121,56 @@ def weights_in(rng, patient, solved, k, body, width):
     return lead_weights(patient, solved, k, body, "sphere" if field == "sphere" else "infinite")
 
 
+def in_step(solved, share):
+    """The same beats; cells that activate late recover sooner, by a share (beats,) of the delay."""
+    late = [ms - np.nanmedian(ms, axis=1, keepdims=True) for ms in (solved.activation_ms, solved.point_ms)]
+    apd, point_apd = (np.maximum(ms - share[:, None] * np.nan_to_num(delay), 150).astype(ms.dtype)
+                      for ms, delay in zip((solved.apd_ms, solved.point_apd_ms), late))
+    return replace(solved, apd_ms=apd, point_apd_ms=point_apd)
+
+
 def _beat(heart, rng, width):
     """A beat of a drawn kind, its fast layers slower or faster; early sites of every second one are off by some ms."""
     names, weights = list(KINDS), np.array(list(KINDS.values()))
     kind = str(rng.choice(names, p=weights / weights.sum()))
-    beat = (patterns.point_focus(heart, rng.integers(75)) if kind == "focal" else
-            patterns.excitation(kind, heart, rng, int(rng.integers(1 << 30)), width))
+    number = int(rng.choice((rng.choice(OWN_SITES), rng.integers(1 << 30))))
+    beat = (between(heart, rng, width) if kind == "between" else
+            patterns.point_focus(heart, rng.integers(75)) if kind == "focal" else
+            patterns.excitation(kind, heart, rng, number, width))
+    sites = beat.sites
+    if kind == "sites" and rng.random() < 0.5:
+        sites = [(place, rng.uniform(0, 10)) for place in inner_places(heart, rng, len(sites))]
     layer = np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= heart.shape.layer_mm
-    slowness = np.where(layer, beat.slowness / rng.uniform(0.65, 1.15), beat.slowness).astype(np.float32)
-    ms = np.array([ms for _, ms in beat.sites]) + rng.choice((0, 5)) * rng.normal(size=len(beat.sites))
+    slowness = np.where(layer, beat.slowness / rng.uniform(0.5, 1.15), beat.slowness).astype(np.float32)
+    ms = np.array([ms for _, ms in sites]) + rng.choice((0, 5)) * rng.normal(size=len(sites))
     return replace(beat, slowness=slowness, apd_shift_ms=beat.apd_shift_ms + rng.normal(0, 10),
-                   sites=[(place, t) for (place, _), t in zip(beat.sites, ms - ms.min())])
+                   sites=[(place, t) for (place, _), t in zip(sites, ms - ms.min())])
+
+
+def between(heart, rng, width):
+    """A beat between the kinds: some ends of the Purkinje network, some other places, one ventricle behind the other.
+
+    Other simulators, and other people, begin elsewhere than ours; bundle branches block in part.
+    """
+    behind = rng.choice((0, 1)) * rng.uniform(-50, 50)          # ms, of the right ventricle
+    sites = [(place, ms + (max(0, behind) if k >= len(population.LEFT_SITES) else max(0, -behind)))
+             for k, (place, ms) in enumerate(patterns.normal(heart, rng, 2.0).sites) if rng.random() < 0.7]
+    sites += [(place, rng.uniform(0, 30)) for place in inner_places(heart, rng, rng.poisson(1) + (not sites))]
+    slowness = np.ones(len(heart.nodes_mm), np.float32)
+    for endo_mm in (heart.lv_endo_mm, heart.rv_endo_mm):
+        slowness[endo_mm <= heart.shape.layer_mm] = 1 / rng.uniform(0.6, 1.05)
+    beat = patterns.Excitation("between", sites, slowness)
+    centre, radius = heart.nodes_mm[rng.integers(len(heart.nodes_mm))], rng.uniform(8, 22)
+    is_outside = [np.linalg.norm(place - centre) > radius for place, _ in sites]
+    if rng.random() < 0.8 or not any(is_outside):
+        return beat
+    return patterns.with_scar(heart, beat, centre, radius, dead=rng.random() < 0.5)
+
+
+def inner_places(heart, rng, count):
+    """(count, 3) mm anywhere on the inner surfaces."""
+    inner = np.flatnonzero(np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= heart.shape.layer_mm)
+    return heart.nodes_mm[rng.choice(inner, count, replace=False)]
 
 
 def simulate(folder, hearts):

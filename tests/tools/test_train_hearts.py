@@ -1,4 +1,6 @@
 import os
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -79,6 +81,41 @@ def test_a_muscle_that_conducts_alike_everywhere_sounds_different():
     as_fibres, alike = (train_hearts.as_conductor(patient, share) for share in (1.0, 0.0))
     assert abs(as_fibres.stiffness - patient.stiffness).max() < 1e-6
     assert len(set(alike.speeds.muscle)) == 1 and abs(alike.stiffness - patient.stiffness).max() > 0.1
+
+
+def test_a_patchy_muscle_still_makes_no_current_where_voltages_are_equal():
+    patient = train_hearts.make_patient(step_mm=3.5)
+    drawn = [train_hearts.patchy(np.random.default_rng(seed), patient) for seed in range(8)]
+    assert {one is patient for one in drawn} == {True, False}, "every second one"
+    changed = next(one for one in drawn if one is not patient)
+    assert abs(changed.stiffness - patient.stiffness).max() > 0.1
+    assert np.abs(changed.stiffness.sum(axis=1)).max() < 1e-3
+
+
+def test_a_beat_between_kinds_starts_somewhere_and_one_ventricle_may_be_late():
+    heart = train_hearts.make_patient(step_mm=3.5).heart
+    beats = [train_hearts.between(heart, np.random.default_rng(seed), 1.0) for seed in range(60)]
+    first = [min(ms for _, ms in beat.sites) for beat in beats]
+    assert all(np.isfinite(first)) and np.ptp(first) > 10
+    assert all((beat.slowness > 0).all() for beat in beats) and len({len(beat.sites) for beat in beats}) > 4
+    scars = [beat for beat in beats if beat.kind == "scar"]
+    assert 2 < len(scars) < 25
+    alive = [min(beat.slowness[np.linalg.norm(heart.nodes_mm - place, axis=1).argmin()] for place, _ in beat.sites)
+             for beat in scars]
+    assert np.isfinite(alive).all(), "not all early sites of a beat lie in dead muscle"
+    places = train_hearts.inner_places(heart, np.random.default_rng(0), 40)
+    nodes = [np.linalg.norm(heart.nodes_mm - place, axis=1).argmin() for place in places]
+    assert (np.minimum(heart.lv_endo_mm, heart.rv_endo_mm)[nodes] <= heart.shape.layer_mm).all()
+
+
+def test_cells_that_activate_late_may_recover_sooner():
+    solved = SimpleNamespace(activation_ms=np.array([[0.0, 50, 100, np.nan]] * 2),
+                             apd_ms=np.full((2, 4), 300.0), point_ms=np.array([[50.0]] * 2),
+                             point_apd_ms=np.array([[280.0]] * 2))
+    with mock.patch.object(train_hearts, "replace", lambda old, **new: SimpleNamespace(**new)):
+        changed = train_hearts.in_step(solved, np.array([0.0, 0.5]))
+    assert changed.apd_ms.tolist() == [[300] * 4, [325, 300, 275, 300]]
+    assert changed.point_apd_ms.tolist() == [[280], [280]]
 
 
 def test_other_worlds_change_what_they_should():
