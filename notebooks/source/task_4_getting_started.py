@@ -27,8 +27,8 @@ from cardiac_ml.training import fit, predict, pretrained
 plots.style()
 
 # %% tags=["parameters"]
-HEARTS = 30  # quick: 8
-CASES = 60  # quick: 8
+HEARTS = 120  # quick: 8
+CASES = 15  # quick: 8
 ELSEWHERE = 8  # hearts of the second simulator, quick: 2
 EPOCHS = 15  # of the U-Net, quick: 1
 PARTS = 100  # of the network that draws, quick: 2

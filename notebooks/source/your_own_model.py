@@ -19,8 +19,8 @@ from torch import nn
 from cardiac_ml import challenge, intracardiac, leads, metrics
 
 # %% tags=["parameters"]
-HEARTS = 30  # quick: 8
-CASES = 60  # quick: 8
+HEARTS = 120  # quick: 8
+CASES = 15  # quick: 8
 EPOCHS = 30  # quick: 1
 SEED = 0
 

@@ -25,8 +25,8 @@ from cardiac_ml.training import fit, probabilities
 plots.style()
 
 # %% tags=["parameters"]
-HEARTS = 30  # quick: 8
-CASES = 60  # quick: 12
+HEARTS = 120  # quick: 8
+CASES = 15  # quick: 12
 EPOCHS = 32  # quick: 2
 SEEDS = 2  # quick: 1
 NOISE_MV = 1.0

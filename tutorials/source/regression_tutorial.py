@@ -31,8 +31,8 @@ plots.style()
 # %% tags=["parameters"]
 TREES = 300  # quick: 10
 STEPS = 400  # quick: 10
-HEARTS = 30  # quick: 8
-CASES = 60  # quick: 8
+HEARTS = 120  # quick: 8
+CASES = 15  # quick: 8
 SEED = 0
 
 # %% [markdown]
