@@ -100,7 +100,7 @@ def test_report_has_its_table_and_every_figure(tmp_path, monkeypatch):
     monkeypatch.setattr(virtual_report, "compare", lambda step_mm: compare(
         (7, 6, 4), step_mm, sites=(((2, 2, 0), 1, 0),), duration_ms=45))
     monkeypatch.setattr(virtual_figures, "SHOWN", ("normal", "LBBB"))
-    folder = virtual_report.make_report(tmp_path / "report", hearts=2, cases=20, wedge_steps_mm=(0.5,),
+    folder = virtual_report.make_report(tmp_path / "report", hearts=3, cases=14, wedge_steps_mm=(0.5,),
                                     heart_steps_mm=(3.0,), workers=1, progress=False)
     found = {path.name for path in folder.iterdir()}
     assert {"report.md", "report.csv", "by_kind.png", "r_wave_growth.png", "t_waves.png", "leads_beside_published.png",
@@ -112,7 +112,7 @@ def test_report_has_its_table_and_every_figure(tmp_path, monkeypatch):
     assert leads.wave.tolist() == ["R"] * 12 + ["S"] * 12 + ["T"] * 12 and leads.lead.tolist() == list(LEADS) * 3
     text = (folder / "report.md").read_text()
     assert f"{leads.inside.sum()} of 36 medians inside" in text and text.count("**outside**") >= (~leads.inside).sum()
-    assert "QRS" in text and text.count("\n| ") > 45 and "40 beats of 2 virtual hearts" in text
+    assert "QRS" in text and text.count("\n| ") > 45 and "42 beats of 3 virtual hearts" in text
     verdicts = table.set_index("what").as_expected
     assert verdicts["monodomain: activation error of the eikonal model, ms"]
     assert verdicts["normal: share with T inverted in aVR"] and verdicts["LBBB: median QRS, ms"]
