@@ -16,7 +16,8 @@ from cardiac_ml.virtual.torso import LEAD_FIELDS, move_electrodes
 ORDER = ("normal", "sites", "LBBB", "ectopic", "RBBB", "normal", "scar", "sites", "paced", "RVOT", "normal", "slow",
          "sites", "fusion", "normal", "ectopic", "scar", "sites", "LBBB", "RBBB")
 PATTERNS = 30        # in all; a heart with fewer cases than two each goes on where the one before it ended
-POINT_CASES = 360    # after every so many cases comes a heart with a focus at each recording point; the first is one
+POINT_HEARTS = 6     # every sixth heart, from the first on, has a focus at each recording point,
+POINT_CASES = 360    # or fewer hearts, where so many cases take more than six
 FEWEST_CASES = 15    # unless fewer cases than this are asked for
 NOISE_MV = 0.004     # standard deviation, at each electrode
 
@@ -24,14 +25,14 @@ NOISE_MV = 0.004     # standard deviation, at each electrode
 def plan(number, cases, as_published=False):
     """The cases of heart ``number`` (from 1): a list of (kind, number of the pattern or None, of a point or None).
 
-    Every pattern comes twice in a heart, at both cycle lengths, and in many hearts, as in the published set.
+    Patterns come twice in a heart, at both cycle lengths, and in many hearts, as in the published set.
     """
     if as_published:
         return published.plan(cases)
     pairs = (cases + 1) // 2
     numbers = [((number - 1) * pairs + k // 2) % max(PATTERNS, pairs) for k in range(cases)]
     planned = [(ORDER[pattern % len(ORDER)], pattern, None) for pattern in numbers]
-    if cases >= FEWEST_CASES and (number - 1) % max(1, POINT_CASES // cases) == 0:
+    if cases >= FEWEST_CASES and (number - 1) % max(POINT_HEARTS, POINT_CASES // cases) == 0:
         return planned[:cases // 4] + [("focal", None, index) for index in range(len(POINT_NAMES))]
     return planned
 

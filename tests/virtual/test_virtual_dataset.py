@@ -211,6 +211,7 @@ def test_the_plan_has_every_kind_and_a_focus_at_each_point():
     assert len(dataset.plan(2, 60)) == 60 and len(dataset.plan(1, 7)) == 7
     assert [index for *_, index in dataset.plan(7, 60) if index is not None] == list(range(75))
     assert dataset.count_cases(30, 60) == 1950 and dataset.count_cases(120, 15) == 2115
+    assert dataset.count_cases(6, 600) == 5 * 600 + 150 + 75, "only one of six, however many cases"
 
 
 def test_hearts_with_few_cases_share_the_patterns_of_hearts_with_many():
