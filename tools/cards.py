@@ -25,20 +25,24 @@ class About(NamedTuple):
     data: str
     signature: str
     use: str
+    scored: str = ""
 
 
 BEAT = "One beat of a twelve-lead ECG, (cases, 12, 500) in millivolts at 1 kHz, onset in the first 20 ms"
+HEARTS = ("*Seen* are hearts that it was trained on, most of them wider than the default ones and so harder; *new* are "
+          "the default hearts, which it has not seen; *elsewhere* are those of the second simulator.")
 ABOUT = {
     "task_3": About(
         "Activation map of the heart from a twelve-lead ECG", ["ecg", "regression"], "virtual hearts",
         f"{BEAT} -> when each of 75 points of the ventricles activates, and how far off that is on average: "
         "(cases, 2, 75) in ms.",
         "from cardiac_ml import models, training\nnet = training.pretrained(\"task_3\")\n"
-        "times_ms, spreads_ms = models.times_and_spreads(training.predict(net, ecg_mv))"),
+        "times_ms, spreads_ms = models.times_and_spreads(training.predict(net, ecg_mv))", HEARTS),
     "task_4": About(
         "Voltages of the heart from a twelve-lead ECG", ["ecg", "regression"], "virtual hearts",
         f"{BEAT} -> the transmembrane voltage of 75 points of the ventricles: (cases, 75, 500) in mV.",
-        "from cardiac_ml import training\nvoltage_mv = training.predict(training.pretrained(\"task_4\"), ecg_mv)"),
+        "from cardiac_ml import training\nvoltage_mv = training.predict(training.pretrained(\"task_4\"), ecg_mv)",
+        HEARTS),
     "xray": About(
         "A box around the heart on a chest X-ray", ["x-ray", "object-detection"], "chest X-rays",
         "A frontal chest X-ray -> the box of the heart, the width of the chest, and so the cardiothoracic ratio.",
@@ -62,7 +66,7 @@ PAGE = """\
 
 ## Scores
 
-| score | value |
+{scored}| score | value |
 |---|---|
 {scores}
 
@@ -90,6 +94,7 @@ def card(path):
     return PAGE.format(
         head=yaml.safe_dump(head(path.stem, about, told["scores"]), sort_keys=False, width=1000), title=about.title,
         signature=wrapped(about.signature), use=about.use, learned=wrapped(f"{told['data']}: {effort}."),
+        scored=wrapped(about.scored) + "\n\n" * bool(about.scored),
         scores="\n".join(f"| {name} | {value:.4g} |" for name, value in told["scores"].items()),
         fails=wrapped(fails), file=wrapped(file))
 

@@ -41,7 +41,7 @@ BODIES = 3                      # in which each beat is heard: the patient's own
 WIDTHS = (1.0, 1.0, 1.5, 2.0)   # of the population, heart by heart
 KINDS = dict(between=9, sites=9, ectopic=4, focal=3, normal=3, LBBB=2, RBBB=2, scar=1, paced=1, RVOT=1, slow=1,
              fusion=1)
-# Numbers of the patterns of early sites that the kit's own hearts have; every second one here is one of these.
+# Patterns of early sites of the default hearts: every second number drawn here is one of these.
 OWN_SITES = [number for number in range(dataset.PATTERNS) if dataset.ORDER[number % len(dataset.ORDER)] == "sites"]
 VALID_FILES = 2                 # the first ones choose the best epoch and are never trained on
 FIRST_FILES = 6                 # wait for so many more before training starts
@@ -140,8 +140,7 @@ def _beat(heart, rng, width):
     sites = beat.sites
     if kind == "sites" and rng.random() < 0.5:
         sites = [(place, rng.uniform(0, 10)) for place in inner_places(heart, rng, len(sites))]
-    layer = np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= heart.shape.layer_mm
-    slowness = np.where(layer, beat.slowness / rng.uniform(0.5, 1.15), beat.slowness).astype(np.float32)
+    slowness = np.where(in_layers(heart), beat.slowness / rng.uniform(0.5, 1.15), beat.slowness).astype(np.float32)
     ms = np.array([ms for _, ms in sites]) + rng.choice((0, 5)) * rng.normal(size=len(sites))
     return replace(beat, slowness=slowness, apd_shift_ms=beat.apd_shift_ms + rng.normal(0, 10),
                    sites=[(place, t) for (place, _), t in zip(sites, ms - ms.min())])
@@ -169,8 +168,12 @@ def between(heart, rng, width):
 
 def inner_places(heart, rng, count):
     """(count, 3) mm anywhere on the inner surfaces."""
-    inner = np.flatnonzero(np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= heart.shape.layer_mm)
-    return heart.nodes_mm[rng.choice(inner, count, replace=False)]
+    return heart.nodes_mm[rng.choice(np.flatnonzero(in_layers(heart)), count, replace=False)]
+
+
+def in_layers(heart):
+    """(n,) True in the fast layers under the inner surfaces."""
+    return np.minimum(heart.lv_endo_mm, heart.rv_endo_mm) <= heart.shape.layer_mm
 
 
 def simulate(folder, hearts):

@@ -16,8 +16,8 @@ from cardiac_ml.virtual.torso import LEAD_FIELDS, move_electrodes
 ORDER = ("normal", "sites", "LBBB", "ectopic", "RBBB", "normal", "scar", "sites", "paced", "RVOT", "normal", "slow",
          "sites", "fusion", "normal", "ectopic", "scar", "sites", "LBBB", "RBBB")
 PATTERNS = 30        # in all; a heart with fewer cases than two each goes on where the one before it ended
-POINT_HEARTS = 6     # every sixth heart, from the first on, has a focus at each recording point,
-POINT_CASES = 360    # or fewer hearts, where so many cases take more than six
+POINT_HEARTS = 6     # at most every sixth heart, from the first on, has a focus at each recording point,
+POINT_CASES = 360    # and at most one in so many cases
 FEWEST_CASES = 15    # unless fewer cases than this are asked for
 NOISE_MV = 0.004     # standard deviation, at each electrode
 

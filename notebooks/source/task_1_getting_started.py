@@ -269,7 +269,8 @@ plots.reliability(test.label, scores["network"]);
 # ## 8. What did it look at?
 #
 # Cover a short piece of a beat (a straight line in its place) and see how much less sure the network becomes. Red parts
-# spoke for its class, blue ones against it. Such a picture is a hint, not a proof: it says what this network used, not what is right to use.
+# spoke for its class, blue ones against it. Such a picture is a hint, not a proof: it says what this network used, not what
+# is right to use.
 
 # %%
 shown = np.concatenate([np.flatnonzero(test.label == kind)[:2] for kind in (0, 1)])

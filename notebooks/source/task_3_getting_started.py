@@ -255,8 +255,8 @@ for epoch in range(min(5, EPOCHS)):
 #
 # `Augment` changes each ECG in harmless ways while it trains: another onset together with its labels, another gain, a
 # little noise, electrodes a bit displaced, a lead fallen off; or as another heart would, that lies turned in its chest, is
-# slower, its times with it, or is made of other cells, whose voltage falls otherwise after its jump (`cells`). That stands in
-# for recordings and hearts we do not have. (Also in the cell: `weight_decay` pulls
+# slower, its times with it, or has other cells (`cells`): they jump at the same time, but their voltage falls in another way,
+# which changes the ECG. That stands in for recordings and hearts we do not have. (Also in the cell: `weight_decay` pulls
 # the weights towards zero, `max_grad_norm` shortens a step that would be far too long.)
 
 # %%
@@ -531,13 +531,13 @@ check("task3.3", answer, net=net, data=test)
 
 # %% [markdown]
 # **Exercise 4 (open).** Change one thing and beat the network on unseen hearts: more hearts, more epochs, other
-# augmentation, another width. Compare on the *validation* hearts. And what do as many cases of fewer hearts teach, 60 of each
-# of 30, say? How wide is the gap between seen and unseen hearts then?
+# augmentation, another width. Compare on the *validation* hearts. And what if about as many cases came from fewer hearts
+# (`HEARTS = 30`, `CASES = 60`)? How wide is the gap between seen and unseen hearts then?
 #
 # ## What is real here, and what is not
 #
-# Every heart and every ECG above is simulated. But for section 9, training and test come from the same simulator, which flatters every
-# method ("inverse crime"): real torsos, real noise and real conduction differ. And some differences inside cannot be seen
+# Every heart and every ECG above is simulated. Apart from the hearts of elsewhere, training and test come from the same
+# simulator, which flatters every method ("inverse crime"): real torsos, real noise and real conduction differ. And some differences inside cannot be seen
 # from outside at all: two different maps can give the same ECG, so no method reaches zero.
 
 # %% tags=["score"]

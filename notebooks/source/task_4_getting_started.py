@@ -79,8 +79,8 @@ scores = {"mean trace": metrics.mae_mv(truth, np.broadcast_to(mean_trace, truth.
 print(f"mean trace: {scores['mean trace']:.1f} mV")
 
 # %% [markdown]
-# **A shifted template.** Action potentials of different points look much alike; what differs most to the eye is when they start. So:
-# average the training traces *after lining up their upstrokes*, predict the activation times with a linear model, and
+# **A shifted template.** Action potentials of different points look much alike; what differs most to the eye is when they start.
+# So: average the training traces *after lining up their upstrokes*, predict the activation times with a linear model, and
 # shift the template to them.
 
 # %%
@@ -383,8 +383,8 @@ check("task4.2", answer)
 # **Exercise 3 (open).** Put the two tasks together: activation times of the network of task 3, and the template of
 # section 2. How close does that come, and what is it still missing?
 #
-# Everything here is simulated, but for section 8 by one and the same simulator: a good score says that the method works on such
-# data, not that it would on a patient.
+# Everything here is simulated, apart from elsewhere by one and the same simulator: a good score says that the method works
+# on such data, not that it would on a patient.
 
 # %% tags=["score"]
 hearts = len(set(test.hearts))

@@ -1,6 +1,4 @@
 import os
-from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,6 +6,7 @@ import torch
 
 from cardiac_ml import models, training
 from cardiac_ml.leads import from_independent
+from cardiac_ml.virtual.patient import Beats
 from tools import train_hearts
 
 
@@ -109,11 +108,10 @@ def test_a_beat_between_kinds_starts_somewhere_and_one_ventricle_may_be_late():
 
 
 def test_cells_that_activate_late_may_recover_sooner():
-    solved = SimpleNamespace(activation_ms=np.array([[0.0, 50, 100, np.nan]] * 2),
-                             apd_ms=np.full((2, 4), 300.0), point_ms=np.array([[50.0]] * 2),
-                             point_apd_ms=np.array([[280.0]] * 2))
-    with mock.patch.object(train_hearts, "replace", lambda old, **new: SimpleNamespace(**new)):
-        changed = train_hearts.in_step(solved, np.array([0.0, 0.5]))
+    solved = Beats([], np.full(2, 1000), np.ones(2), activation_ms=np.array([[0.0, 50, 100, np.nan]] * 2),
+                   apd_ms=np.full((2, 4), 300.0), point_ms=np.array([[50.0]] * 2),
+                   point_apd_ms=np.array([[280.0]] * 2))
+    changed = train_hearts.in_step(solved, np.array([0.0, 0.5]))
     assert changed.apd_ms.tolist() == [[300] * 4, [325, 300, 275, 300]]
     assert changed.point_apd_ms.tolist() == [[280], [280]]
 
