@@ -142,8 +142,7 @@ def _f1(table):
 
 OF_CLASS = {  # of tables (..., true, called): (..., classes)
     "sensitivity": lambda table: ratio(_diagonal(table), table.sum(axis=-1)),
-    "predictive value": lambda table: ratio(_diagonal(table), table.sum(axis=-2)),
-    "F1": _f1}
+    "predictive value": lambda table: ratio(_diagonal(table), table.sum(axis=-2)), "F1": _f1}
 
 
 def _mean(values):

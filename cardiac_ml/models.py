@@ -524,8 +524,8 @@ class Template:
 
 class Augment:
     """Changes that a recording could have: another onset, gain, noise, electrode place, a lead fallen off; and those of
-    another heart: it lies turned in its chest (by about ``turn`` radians), all is slower or faster, and where times are
-    the answer its ``cells`` have up to that share more or less in notch and plateau (their voltage would be another).
+    another heart: it lies turned in its chest (by about ``turn`` radians), all is slower or faster, and where times
+    alone are the answer its ``cells`` have up to that share more or less in notch and plateau (voltages would differ).
 
     Called with (ecg_mv (n, 12, 500), target, generator), as ``fit`` does. The answer moves with the ECG: times are
     stretched and grow by the shift, voltages move along the time axis, durations (of ``parts_of``) grow.
@@ -544,13 +544,17 @@ class Augment:
         stretch = torch.exp(self.slower * (2 * uniform(n, 1) - 1))
         now = ((torch.arange(SAMPLES, device=device) - shift) / stretch)[:, None]
         eight = read_at(ecg_mv[:, EIGHT], now)
+        only_times = torch.full((n, 1, 1), target.ndim == 2, device=device)
         if target.shape[-1] == SAMPLES:
             target = read_at(target, now)
         elif target.ndim == 2:
-            target, eight = stretch * target + shift, self.other_cells(eight, lambda: uniform(n, 1, 1))
+            target = stretch * target + shift
         else:  # the parts of voltages: times, durations, shapes
             moved = stretch * target[:, 0] + shift, target[:, 1] + 100 * stretch.log()
             target = torch.cat([torch.stack(moved, dim=1), target[:, 2:]], dim=1)
+            only_times = torch.isnan(target[:, 1:]).all(dim=2, keepdim=True).all(dim=1, keepdim=True)
+        if only_times.any():
+            eight = torch.where(only_times, self.other_cells(eight, lambda: uniform(n, 1, 1)), eight)
         eight = eight * (1 + self.gain * normal(n, 1, 1)) * (1 + self.lead_gain * normal(n, 8, 1))
         eight = eight + self.mix * normal(n, 8, 8) @ eight  # a displaced electrode sees a bit of the other leads
         same, dipole = torch.eye(3, device=device)[None], DIPOLE.to(device)
@@ -558,7 +562,6 @@ class Augment:
         eight = eight + dipole @ turned @ torch.linalg.pinv(dipole) @ eight
         fallen_off = uniform(n, 8, 1) <= self.drop * (uniform(n, 1, 1) < 0.5)
         return from_independent(eight * ~fallen_off + self.noise_mv * normal(n, 8, SAMPLES)), target
-
 
     def other_cells(self, ecg_mv, uniform):
         """Each cell adds its action potential: another front, notch and plateau for all cells is a filter in time."""

@@ -343,6 +343,10 @@ def test_other_cells_change_what_follows_the_upstroke_and_not_when_it_comes():
     assert (changed - ecg).flatten(1).abs().amax(dim=1).min() < 1e-4, "some rows stay as they are"
     same, _ = cells(ecg, torch.zeros(64, 75, 500), torch.Generator().manual_seed(0))
     assert torch.allclose(same, ecg, atol=1e-5), "where voltages are the answer, cells stay as they are"
+    parts = torch.zeros(64, 3, 75)
+    parts[::2, 1:] = torch.nan
+    some, _ = cells(ecg, parts, torch.Generator().manual_seed(0))
+    assert torch.equal(some[::2], changed[::2]) and torch.allclose(some[1::2], ecg[1::2], atol=1e-5), "only times known"
 
 
 @pytest.mark.parametrize("net", [ActivationNet(width=8), VoltageNet(widths=(8, 8, 8, 8)), HeartbeatNet(3, 8, (1, 1)),

@@ -1,10 +1,11 @@
-"""Train the networks of tasks 3 and 4 that come with the kit, on thousands of virtual hearts: cardiac_ml/trained/.
+"""Train the network of tasks 3 and 4 that comes with the kit, on thousands of virtual hearts: cardiac_ml/trained/.
 
     python -m tools.train_hearts simulate        the hearts, on one core; start it twice for two
-    python -m tools.train_hearts task_3          train meanwhile, on what is there already; hours
-    python -m tools.train_hearts task_4          the same, from the trained task_3 on
-    python -m tools.train_hearts task_3 --start cardiac_ml/trained/task_3.npz    from a trained network on
-    python -m tools.train_hearts tune            what a few hearts of the other simulator add to task_3
+    python -m tools.train_hearts train           train meanwhile, on what is there already; hours
+    python -m tools.train_hearts train --start cardiac_ml/trained/task_4.npz    from a trained network on
+    python -m tools.train_hearts tune            what a few hearts of the other simulator add to task 3
+
+It is one network: task 4's draws voltages from times, durations and shapes, and the part that states times is task 3's.
 
 A killed call goes on where it was: hearts lie in files of twenty, training in a checkpoint after each epoch.
 
@@ -49,6 +50,7 @@ DATA = "{} virtual hearts of a wide population, {} beats, each heard in {} bodie
 FAILS = ("Trained on simulations only. Elsewhere (another simulator, real people) errors are several times those on "
          "new hearts. Intervals widen with how unlike an ECG is; on people nobody could check them. One beat alone, "
          "onset in the first 20 ms, millivolts. Not a medical device.")
+SIZE = dict(shapes=8, maps=40, hidden=256, timing=dict(width=64, maps=64, hidden=384))
 EPOCH_ROWS = 16000              # ECGs; an epoch is only the distance between two looks at the validation hearts
 
 
@@ -65,7 +67,7 @@ def simulate_heart(number, cases=CASES, seed=SEED):
     bcl, g_kr = rng.choice(population.CYCLE_LENGTHS_MS, cases), rng.choice(population.G_KR_PERCENT, cases) / 100
     solved = simulate_beats(patient, beats, bcl, g_kr, rng.uniform(1, 8, cases), rng.uniform(0.8, 1.2, cases))
     solved = in_step(solved, rng.choice((0, 1), cases) * rng.uniform(0, 0.9, cases))
-    heard_in = [(patchy(rng, as_conductor(patient, min(1.0, 1.5 * rng.random()))), body)
+    heard_in = [(patchy(rng, other_right(rng, as_conductor(patient, min(1.0, 1.5 * rng.random())))), body)
                 for body in (patient.torso, *others)]
     ecg = []
     for k in range(cases):
@@ -95,6 +97,15 @@ def as_conductor(patient, share):
     ways = [along * (speed / along) ** share for speed in others]
     return replace(patient, speeds=Speeds(along, *ways, patient.speeds.layer),
                    stiffness=torso.stiffness(patient.heart, (along, *ways)))
+
+
+def other_right(rng, patient):
+    """The same heart, or every second time one whose right wall is heard less or more, as a thinner or thicker one."""
+    if rng.random() < 0.5:
+        return patient
+    only = ~patient.heart.is_left[patient.heart.tetrahedra].any(axis=1)
+    more = np.float32(rng.uniform(-0.5, 1)) * torso.stiffness(patient.heart, patient.speeds.muscle, only)
+    return replace(patient, stiffness=patient.stiffness + more)
 
 
 def patchy(rng, patient):
@@ -218,11 +229,12 @@ def numbered(folder, first, count):
 class Pool:
     """All beats simulated so far. Called as ``fit`` calls an augmentation, it gives fresh ones for a minibatch.
 
-    ``target_of``: voltages -> what is learned of them; where that are times alone, T waves are changed as well.
+    ``parts_of``: voltages -> times, durations and shapes. In every second beat times alone are learned: there the cells
+    may change, and T waves with them, which would change the others.
     """
 
-    def __init__(self, folder, target_of):
-        self.folder, self.target_of, self.seen, self.ecg, self.target, self.calls = folder, target_of, set(), [], [], 0
+    def __init__(self, folder, parts_of):
+        self.folder, self.parts_of, self.seen, self.ecg, self.target, self.calls = folder, parts_of, set(), [], [], 0
         self.look()
 
     def look(self):
@@ -230,7 +242,7 @@ class Pool:
             if path not in self.seen:
                 ecg, voltage = read_hearts(path)
                 self.ecg += torch.from_numpy(ecg)
-                self.target += torch.from_numpy(self.target_of(voltage))
+                self.target += torch.from_numpy(self.parts_of(voltage))
                 self.seen.add(path)
 
     def __call__(self, ecg_mv, target, generator):
@@ -240,8 +252,9 @@ class Pool:
         beat = torch.randint(len(self.ecg), (len(ecg_mv),), generator=generator).tolist()
         ecg_mv = other_body(torch.stack([self.ecg[k] for k in beat]).float(), generator)
         target = torch.stack([self.target[k] for k in beat])
-        if target.ndim == 2:
-            ecg_mv = other_recovery(ecg_mv, target, generator)
+        only_times = torch.rand((len(beat), 1, 1), generator=generator) < 0.5
+        ecg_mv = torch.where(only_times, other_recovery(ecg_mv, target[:, 0], generator), ecg_mv)
+        target = torch.cat([target[:, :1], target[:, 1:].masked_fill(only_times, torch.nan)], dim=1)
         return HARMLESS(*other_recording(ecg_mv, target, generator), generator)
 
 
@@ -285,74 +298,60 @@ def in_body(number, ecg):
     return from_independent(ecg[:, number % BODIES].astype(np.float32))
 
 
-def map_error(truth, output):
-    return metrics.mae_ms(truth, output[:, 0])
+def train(folder, out, epochs, start=None):
+    """Train from the files in ``folder`` (more may come meanwhile); task_4.npz and task_3.npz in ``out``, half precision.
 
-
-def train(task, folder, out, epochs, start=None):
-    """Train from the files in ``folder`` (more may come meanwhile) and save the network in half precision.
-
-    ``start`` is a network that was trained before; its epochs, minutes and validation come first in the card.
+    ``start`` is a network that was trained before; its epochs, minutes and validation come first in the cards.
     """
     paths = numbered(folder, 0, VALID_FILES + FIRST_FILES)
     while missing := [path.name for path in paths if not path.exists()]:
         print(f"waiting for {', '.join(missing)} in {folder}", flush=True)
         time.sleep(30)
-    started = time.time()
-    files = [read_hearts(path) for path in paths]
+    started, files = time.time(), [read_hearts(path) for path in paths]
     valid_mv = np.concatenate([voltage for _, voltage in files[:VALID_FILES]])
     valid_ecg = np.concatenate([in_body(0, ecg) for ecg, _ in files[:VALID_FILES]])
     first_mv = np.concatenate([voltage for _, voltage in files[VALID_FILES:]])  # these set the scaling
     first_ecg = np.concatenate([in_body(k, ecg) for k, (ecg, _) in enumerate(files[VALID_FILES:])])
-    if task == "task_3":
-        net, target_of, valid = models.ActivationNet(width=64, maps=64, hidden=384), upstroke_ms, upstroke_ms(valid_mv)
-        net.fit_scaling(first_ecg, upstroke_ms(first_mv))
-        settings = dict(loss=models.laplace_loss, score=map_error, batch_size=64, lr=3e-3, weight_decay=0.05)
-    else:
-        timing, valid = training.load(out.with_name("task_3.npz")), valid_mv
-        net = models.ActionPotentialNet(shapes=8, maps=40, hidden=256, timing=timing.config)
-        net.fit_scaling(first_ecg, first_mv, upstroke_ms(first_mv), apd90_ms(first_mv), seed=SEED)
-        net.timing.load_state_dict(timing.state_dict())
-        target_of = lambda voltage: net.parts_of(voltage, upstroke_ms(voltage), apd90_ms(voltage))
-        settings = dict(loss=models.parts_loss, score=metrics.mae_mv, batch_size=64, lr=1.5e-3, weight_decay=0.05)
-    before = dict(epochs=0, minutes=0, validation=[])
     if start:
-        trained = training.load(start)
-        own = {name: value for name, value in trained.state_dict().items() if not name.startswith("timing.")}
-        net.load_state_dict(own if task == "task_4" else trained.state_dict(), strict=task != "task_4")
-        before = trained.card
-    pool = Pool(folder, target_of)
-    rows = np.resize(np.arange(len(first_ecg)), EPOCH_ROWS)
-    net, history = training.fit(net, (first_ecg[rows], target_of(first_mv)[rows]), (valid_ecg, valid), maximize=False,
-                                epochs=epochs, augment=pool, checkpoint=folder / f"{task}.ckpt", seed=SEED, **settings)
-    if task == "task_3":
-        heard = torch.stack([ecg[k % BODIES] for k, ecg in enumerate(pool.ecg)])
-        net.known.fit(from_independent(heard.float()).numpy())
-        models.calibrate_spread(net, training.predict(net, valid_ecg), valid)
+        net = training.load(start)
+        before = net.card
+    else:
+        net, before = models.ActionPotentialNet(**SIZE), dict(epochs=0, minutes=0, validation=[])
+        net.fit_scaling(first_ecg, first_mv, upstroke_ms(first_mv), apd90_ms(first_mv), seed=SEED)
+    pool = Pool(folder, lambda voltage_mv: net.parts_of(voltage_mv, upstroke_ms(voltage_mv), apd90_ms(voltage_mv)))
+    rows = np.resize(np.arange(len(first_ecg)), EPOCH_ROWS)  # of these only the number counts: the pool gives the beats
+    net, history = training.fit(net, (first_ecg[rows], pool.parts_of(first_mv)[rows]), (valid_ecg, valid_mv),
+                                loss=models.parts_loss, score=metrics.mae_mv, maximize=False, epochs=epochs, lr=2e-3,
+                                weight_decay=0.05, augment=pool, checkpoint=folder / "train.ckpt", seed=SEED)
+    heard = torch.stack([ecg[k % BODIES] for k, ecg in enumerate(pool.ecg)])
+    net.timing.known.fit(from_independent(heard.float()).numpy())
+    net.timing.spread_factor.fill_(1)
+    models.calibrate_spread(net.timing, training.predict(net.timing, valid_ecg), upstroke_ms(valid_mv))
     net = net.half().float()  # as it will be read
-    seen = first_ecg, (upstroke_ms(first_mv) if task == "task_3" else first_mv)
-    data = DATA.format(len(pool.seen) * HEARTS_A_FILE, len(pool.ecg), BODIES)
-    training.save(out, copy.deepcopy(net).half(), data=data, scores=scores(task, net, seen), fails=FAILS,
-                  epochs=before["epochs"] + epochs, minutes=before["minutes"] + round(history.seconds.sum() / 60),
-                  validation=[*before["validation"], *history.score.round(3).tolist()])
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {time.time() - started:.0f} s")
+    card = dict(data=DATA.format(len(pool.seen) * HEARTS_A_FILE, len(pool.ecg), BODIES), fails=FAILS,
+                epochs=before["epochs"] + epochs, minutes=before["minutes"] + round(history.seconds.sum() / 60),
+                validation=[*before["validation"], *history.score.round(3).tolist()])
+    for name, part in dict(task_3=net.timing, task_4=net).items():
+        path = out / f"{name}.npz"
+        training.save(path, copy.deepcopy(part).half(), scores=scores(part, first_ecg, first_mv), **card)
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    print(f"{time.time() - started:.0f} s")
 
 
-def scores(task, net, seen):
+def scores(net, ecg_mv, voltage_mv):
     """Name -> number: on training hearts, on the kit's default hearts (new to it) and on the other simulator's."""
-    found, sets = {}, dict(new=intracardiac.simulate(), elsewhere=intracardiac.elsewhere())
-    pairs = {name: (data.ecg_mv, data.activation_ms if task == "task_3" else data.voltage_mv)
-             for name, data in sets.items()}
-    for name, (ecg_mv, target) in {"seen": seen, **pairs}.items():
+    new, there, found = intracardiac.simulate(), intracardiac.elsewhere(), {}
+    for name, ecg_mv, voltage_mv in (("seen", ecg_mv, voltage_mv), ("new", new.ecg_mv, new.voltage_mv),
+                                     ("elsewhere", there.ecg_mv, there.voltage_mv)):
         output = training.predict(net, ecg_mv)
-        if task == "task_3":
-            time_ms, spread_ms = models.times_and_spreads(output)
-            found |= {f"{name}: error (ms)": metrics.mae_ms(target, time_ms),
-                      f"{name}: share inside the 90 % interval": metrics.coverage(target, time_ms, spread_ms)}
+        if isinstance(net, models.ActivationNet):
+            truth, (time_ms, spread_ms) = upstroke_ms(voltage_mv), models.times_and_spreads(output)
+            found |= {f"{name}: error (ms)": metrics.mae_ms(truth, time_ms),
+                      f"{name}: share inside the 90 % interval": metrics.coverage(truth, time_ms, spread_ms)}
         else:
-            found |= {f"{name}: error (mV)": metrics.mae_mv(target, output),
-                      f"{name}: upstroke error (ms)": metrics.upstroke_error_ms(target, output),
-                      f"{name}: duration error (ms)": metrics.apd90_error_ms(target, output)}
+            found |= {f"{name}: error (mV)": metrics.mae_mv(voltage_mv, output),
+                      f"{name}: upstroke error (ms)": metrics.upstroke_error_ms(voltage_mv, output),
+                      f"{name}: duration error (ms)": metrics.apd90_error_ms(voltage_mv, output)}
     return found
 
 
@@ -364,9 +363,9 @@ def tuned(net, epochs=40):
     for count in (1, 2, 5, 10):
         few = world[np.isin(world.hearts, names[:count])]
         fresh = models.ActivationNet().fit_scaling(few.ecg_mv, few.activation_ms)
-        table[count] = {name: map_error(rest.activation_ms, training.predict(training.fit(
+        table[count] = {name: metrics.mae_ms(rest.activation_ms, training.predict(training.fit(
             start, (few.ecg_mv, few.activation_ms), loss=models.laplace_loss, epochs=rounds, batch_size=32, lr=lr,
-            weight_decay=0.05, ema_decay=0.99, augment=models.Augment(), seed=SEED).model, rest.ecg_mv))
+            weight_decay=0.05, ema_decay=0.99, augment=models.Augment(), seed=SEED).model, rest.ecg_mv)[:, 0])
             for name, start, lr, rounds in (("tuned", copy.deepcopy(net), 1e-3, epochs),
                                             ("afresh", fresh, 3e-3, 2 * epochs))}
     return pd.DataFrame(table).T.rename_axis("hearts")
@@ -374,7 +373,7 @@ def tuned(net, epochs=40):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("simulate", "task_3", "task_4", "tune"))
+    parser.add_argument("what", choices=("simulate", "train", "tune"))
     parser.add_argument("--hearts", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--start", type=Path, help="a network of an earlier call, to train on")
@@ -386,8 +385,7 @@ def main(arguments=None):
     elif options.what == "tune":
         print(tuned(training.load(options.out / "task_3.npz")).round(2))
     else:
-        train(options.what, options.folder, options.out / f"{options.what}.npz", options.epochs,
-              options.start)
+        train(options.folder, options.out, options.epochs, options.start)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,15 +51,18 @@ def test_hearts_are_made_once_and_not_by_two_at_a_time(folder, capsys):
 
 
 def test_the_pool_gives_fresh_beats_with_their_own_answers(folder):
-    pool = train_hearts.Pool(folder, train_hearts.upstroke_ms)
+    parts_of = lambda mv: np.stack([train_hearts.upstroke_ms(mv)] + [np.full((len(mv), 75), 7, np.float32)] * 2, axis=1)
+    pool = train_hearts.Pool(folder, parts_of)
     assert len(pool.ecg) == 12, "one of four files is for validation"
     (folder / "hearts_0000.npz").rename(folder / "late")  # not there yet: no other file takes its place
-    assert len(train_hearts.Pool(folder, train_hearts.upstroke_ms).ecg) == 12
-    ecg_mv, time_ms = pool(torch.zeros(6, 12, 500), None, torch.Generator().manual_seed(0))
+    assert len(train_hearts.Pool(folder, parts_of).ecg) == 12
+    ecg_mv, parts = pool(torch.zeros(6, 12, 500), None, torch.Generator().manual_seed(0))
+    unknown = torch.isnan(parts[:, 1:]).flatten(1)
+    assert torch.equal(unknown.all(1), unknown.any(1)) and 0 < unknown.all(1).sum() < 6, "of some, times alone"
     assert ecg_mv.shape == (6, 12, 500) and torch.isfinite(ecg_mv).all() and ecg_mv.std() > 0
     assert torch.allclose(ecg_mv[:, 0] + ecg_mv[:, 2], ecg_mv[:, 1], atol=1e-4), "I + III = II"
-    for times in time_ms.numpy():
-        beats = [np.asarray(beat, float) for beat in pool.target]
+    for times in parts[:, 0].numpy():
+        beats = [np.asarray(beat[0], float) for beat in pool.target]
         off = [np.nanmax(np.abs(np.polyval(line_through(beat, times), beat) - times)) for beat in beats]
         assert min(off) < 0.01, "it is one of the beats, stretched and moved as a whole"
 
@@ -89,6 +93,16 @@ def test_a_patchy_muscle_still_makes_no_current_where_voltages_are_equal():
     changed = next(one for one in drawn if one is not patient)
     assert abs(changed.stiffness - patient.stiffness).max() > 0.1
     assert np.abs(changed.stiffness.sum(axis=1)).max() < 1e-3
+
+
+def test_a_right_wall_that_is_heard_more_leaves_the_left_as_it_is():
+    patient = train_hearts.make_patient(step_mm=3.5)
+    drawn = [train_hearts.other_right(np.random.default_rng(seed), patient) for seed in range(8)]
+    changed = next(one for one in drawn if one is not patient)
+    assert {one is patient for one in drawn} == {True, False}, "every second one"
+    off = np.abs((changed.stiffness - patient.stiffness).diagonal())
+    assert off[~patient.heart.is_left].max() > 0.1 and not off[patient.heart.is_left & (patient.heart.rv_endo_mm > 20)].any()
+    assert (changed.stiffness.diagonal() > 0).all()
 
 
 def test_a_beat_between_kinds_starts_somewhere_and_one_ventricle_may_be_late():
@@ -125,27 +139,39 @@ def test_other_worlds_change_what_they_should():
     assert target is time_ms and 0.4 < louder.min() < 0.8 < 1.3 < louder.max() < 2.3
 
 
-@pytest.mark.parametrize("task", ["task_3", "task_4"])
-def test_training_goes_on_where_it_was_and_keeps_half_precision(folder, heart, task, monkeypatch, tmp_path):
+def test_training_goes_on_where_it_was_and_keeps_half_precision(folder, heart, monkeypatch, tmp_path):
     monkeypatch.setattr(train_hearts, "EPOCH_ROWS", 64)
+    monkeypatch.setattr(train_hearts, "SIZE", dict(shapes=2, maps=4, hidden=8, timing=dict(width=8, maps=4, hidden=8)))
     monkeypatch.setattr(train_hearts, "scores", lambda *_: {"new: error (ms)": 1.0})
-    small = models.ActivationNet(width=8, maps=4, hidden=8)
-    training.save(tmp_path / "out" / "task_3.npz", small) if task == "task_4" else None
-    out = tmp_path / "out" / f"{task}.npz"
-    train_hearts.train(task, folder, out, epochs=1)
-    net = training.load(out)
+    out = tmp_path / "out"
+    train_hearts.train(folder, out, epochs=1)
+    net, timing = training.load(out / "task_4.npz"), training.load(out / "task_3.npz")
     assert net.card["scores"] == {"new: error (ms)": 1.0} and "virtual hearts" in net.card["data"]
     assert len(net.card["validation"]) == 1 and all(p.dtype == torch.float32 for p in net.parameters())
-    assert len(training.predict(net, from_independent(heart[0][:2, 0]))) == 2
-    train_hearts.train(task, folder, out, epochs=1)  # from the finished checkpoint: nothing is left to train
-    again = training.load(out)
+    ecg_mv = from_independent(heart[0][:2, 0])
+    assert training.predict(net, ecg_mv).shape == (2, 75, 500)
+    assert np.array_equal(training.predict(timing, ecg_mv), training.predict(net.timing, ecg_mv)), "one network"
+    train_hearts.train(folder, out, epochs=1)  # from the finished checkpoint: nothing is left to train
+    again = training.load(out / "task_4.npz")
     assert all(torch.equal(one, two) for one, two in zip(net.state_dict().values(), again.state_dict().values()))
-    (folder / f"{task}.ckpt").unlink()
-    monkeypatch.setattr(train_hearts.training, "fit", lambda net, *_, **__: (net, again.history))
-    again.history = train_hearts.pd.DataFrame({"seconds": [120.0], "score": [1.0]})
-    train_hearts.train(task, folder, tmp_path / "out" / "more.npz" if task == "task_3" else out, 1, start=out)
-    more = training.load(tmp_path / "out" / "more.npz" if task == "task_3" else out)
+    monkeypatch.setattr(train_hearts.training, "fit", lambda net, *_, **__: (net, history))
+    history = train_hearts.pd.DataFrame({"seconds": [120.0], "score": [1.0]})
+    train_hearts.train(folder, tmp_path / "more", 1, start=out / "task_4.npz")
+    more = training.load(tmp_path / "more" / "task_4.npz")
     assert more.card["minutes"] == net.card["minutes"] + 2, "a call that trains on adds its minutes"
     assert more.card["epochs"] == 2 and more.card["validation"] == [*net.card["validation"], 1.0]
     assert all(torch.equal(one, more.state_dict()[name]) for name, one in again.state_dict().items()
-               if name.endswith("weight") and not name.startswith(("known", "timing")))
+               if "known" not in name and name != "timing.spread_factor")
+
+
+@pytest.mark.parametrize("part, count", [
+    (models.ActivationNet(width=8, maps=4, hidden=8), 2),
+    (models.ActionPotentialNet(shapes=2, maps=4, timing=dict(width=8, maps=4, hidden=8)), 3)])
+def test_a_card_has_scores_on_seen_hearts_on_new_ones_and_elsewhere(part, count, heart, monkeypatch):
+    ecg_mv, voltage_mv = from_independent(heart[0][:, 0]), heart[1]
+    for name, ms in (("simulate", 20), ("elsewhere", 40)):
+        other = SimpleNamespace(ecg_mv=ecg_mv, voltage_mv=np.roll(voltage_mv, ms, axis=2))
+        monkeypatch.setattr(train_hearts.intracardiac, name, lambda other=other: other)
+    found = train_hearts.scores(part, ecg_mv, voltage_mv)
+    assert [name.split(":")[0] for name in found] == ["seen"] * count + ["new"] * count + ["elsewhere"] * count
+    assert len(set(found.values())) > count, "each from its own hearts"
