@@ -35,7 +35,7 @@ ABOUT = {
     "task_3": About(
         "Activation map of the heart from a twelve-lead ECG", ["ecg", "regression"], "virtual hearts",
         f"{BEAT} -> when each of 75 points of the ventricles activates, and how far off that is on average: "
-        "(cases, 2, 75) in ms.",
+        "(cases, 2, 75) in ms. It is the part of task_4 that states times.",
         "from cardiac_ml import models, training\nnet = training.pretrained(\"task_3\")\n"
         "times_ms, spreads_ms = models.times_and_spreads(training.predict(net, ecg_mv))", HEARTS),
     "task_4": About(
