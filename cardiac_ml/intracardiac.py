@@ -5,7 +5,7 @@
     data[train].ecg_mv, data[train].activation_ms      # (cases, 12, 500) mV, (cases, 75) ms
 
 All cases of a heart share its anatomy. A network that has seen a heart knows it; only a split by heart tells how well
-it would do on a new patient. A split at random, as most published scores were made, leaks; it is here to compare with.
+it would do on a new patient. A split at random, as most published scores were made, has every heart on both sides.
 """
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -90,10 +90,10 @@ def _counts(column) -> str:
 def load(folder=None, *, hearts: int | None = None, cases: int | None = None, progress: bool = True) -> Intracardiac:
     """The real files where they are (``folder``, or intracardiac_dataset/ where find_data looks), else virtual hearts.
 
-    At most so many ``hearts`` with so many ``cases`` each: all of real files, 120 with 15 of virtual hearts. Where files
-    have fewer hearts, each gives more cases, spread over all of its files. Columns are in the order of the recording
-    points where the files show it, as ``in_point_order`` says. The first call packs the files, or simulates, into the
-    cache; later calls map that pack.
+    At most so many ``hearts`` with so many ``cases`` each: all of real files, 120 with 15 of virtual hearts. Where the
+    files have fewer hearts, each gives more cases, spread over all of its files. Columns are in the order of the
+    recording points where the files show it, as ``in_point_order`` says. The first call packs the files, or simulates,
+    into the cache; later calls map that pack.
     """
     found = find_data(DATASET, folder)
     if found is None:
@@ -138,10 +138,10 @@ def concatenate(*parts: Intracardiac) -> Intracardiac:
                         "; ".join(dict.fromkeys(part.source for part in parts)), sum((p.unpaired for p in parts), ()))
 
 
-# ---- splits: each returns the row numbers of train, valid and test ----
+# ---- the split ----
 
 def split_by_heart(data, test=None, valid=None) -> Split:
-    """No heart is in two parts: the fair split, and the default. Fixed, so that scores can be compared.
+    """Row numbers of train, valid and test; no heart is in two parts. Fixed, so that scores can be compared.
 
     ``data`` is the dataset or its table. Tested are TEST_HEARTS of the published hearts, of others the last fifth in
     natural order. The last 2/15 of those that are left choose the model (published: v12, v13). Name your own hearts to
@@ -157,30 +157,16 @@ def split_by_heart(data, test=None, valid=None) -> Split:
     if unknown or set(test_hearts) & set(valid_hearts):
         raise DataError(f"cannot split: {f'no heart {unknown}' if unknown else 'a heart is in valid and in test'}. "
                         f"The hearts are {', '.join(known)}; test {test_hearts}, valid {valid_hearts}.")
+    in_valid, in_test = np.isin(hearts, valid_hearts), np.isin(hearts, test_hearts)
+    split = Split(*(np.flatnonzero(part) for part in (~in_valid & ~in_test, in_valid, in_test)))
     empty_on_purpose = [name for name, part in (("valid", valid), ("test", test)) if part is not None and not len(part)]
-    return _by_group(hearts, valid_hearts, test_hearts, "hearts", empty_on_purpose)
+    if empty := [name for name, rows in zip(Split._fields, split) if not len(rows) and name not in empty_on_purpose]:
+        raise DataError(f"too few hearts to split: nothing is left for {' and '.join(empty)}. Three hearts at least.")
+    return split
 
 
 def _share(share, things) -> int:
     return max(1, round(len(things) * share))
-
-
-def split_random(data, seed: int = 0) -> Split:
-    """Cases at random. Leaks, and says so: neighbours of every test case are in training."""
-    print("split_random leaks: every heart and nearly every pattern is in training and in test, so its score says "
-          "nothing about a new patient. Use split_by_heart for that; this one is to compare with published scores.")
-    mixed = np.random.default_rng(seed).permutation(len(data))
-    test, valid = (_share(share, mixed) for share in (TEST_SHARE, VALID_SHARE))
-    return _by_group(np.arange(len(data)), mixed[test:test + valid], mixed[:test], "cases")
-
-
-def _by_group(groups, valid, test, what, may_be_empty=()) -> Split:
-    """The rows of the groups in ``valid`` and in ``test``; all others are trained on."""
-    in_valid, in_test = np.isin(groups, list(valid)), np.isin(groups, list(test))
-    split = Split(*(np.flatnonzero(part) for part in (~in_valid & ~in_test, in_valid, in_test)))
-    if empty := [name for name, rows in zip(Split._fields, split) if not len(rows) and name not in may_be_empty]:
-        raise DataError(f"too few {what} to split: nothing is left for {' and '.join(empty)}. Three {what} at least.")
-    return split
 
 
 # ---- columns in the order of the recording points ----

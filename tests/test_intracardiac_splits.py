@@ -8,7 +8,7 @@ from cardiac_ml import intracardiac
 from cardiac_ml.files import DataError
 from cardiac_ml.formats.intracardiac_files import PUBLISHED_HEARTS, tidy, write_pack
 from cardiac_ml.formats.point_order import recover_point_order
-from cardiac_ml.intracardiac import TEST_HEARTS, split_by_heart, split_random
+from cardiac_ml.intracardiac import TEST_HEARTS, split_by_heart
 
 
 def made_table(hearts, cases=20):
@@ -60,14 +60,6 @@ def test_hearts_can_be_named_and_wrong_names_are_said():
 def test_too_few_hearts_are_an_error(hearts):
     with pytest.raises(DataError, match="too few hearts to split.*Three hearts at least"):
         split_by_heart(made_table(hearts))
-
-
-def test_the_random_split_says_that_it_leaks(capsys):
-    table = made_table(["a", "b", "c"])
-    split = split_random(table)
-    assert is_whole(table, split) and "leaks" in capsys.readouterr().out
-    assert parts(table, split)[0] & parts(table, split)[2]
-    assert not np.array_equal(split.test, split_random(table, seed=1).test)
 
 
 # ---- the order of the points ----

@@ -330,7 +330,7 @@ def test_a_heart_that_lies_turned_keeps_the_size_of_its_dipole():
 
 
 def test_other_cells_change_what_follows_the_upstroke_and_not_when_it_comes():
-    """A front through many cells, and the same with cells whose plateau has sunk: the filter finds one from the other."""
+    """A front through many cells, and through cells whose plateau has sunk: the filter finds one from the other."""
     since = torch.arange(500.0) - 100
     voltage = torch.sigmoid(since) * (1 + 0.8 * torch.exp(-since.clamp(min=0) / 10))  # a notch of 10 ms
     ecg = from_independent((voltage - voltage[0]).expand(64, 8, 500))

@@ -12,8 +12,8 @@ A killed call goes on where it was: hearts lie in files of twenty, training in a
 The hearts are wider than the default ones: up to twice the spread of the population, faster and slower along, across
 and through the fibres, and in the layer. Beats are of every kind and of kinds between them, each with a pattern of its
 own, and heard in several bodies: a ball or one without end, electrodes on a ball or on a chest, a muscle that conducts
-alike in all directions or as its fibres run, evenly or patch by patch. In training the cells change, too
-(``models.Augment``): the cells of other simulators, and of other people, are not ours.
+alike in all directions or as its fibres run, evenly or patch by patch, the right wall less or more. In training the
+cells change, too (``models.Augment``), and T waves: the cells of other simulators, and of other people, are not ours.
 """
 import argparse
 import copy
@@ -327,7 +327,8 @@ def train(folder, out, epochs, start=None):
     rows = np.resize(np.arange(len(first_ecg)), EPOCH_ROWS)  # of these only the number counts: the pool gives the beats
     net, history = training.fit(net, (first_ecg[rows], pool.parts_of(first_mv)[rows]), (valid_ecg, valid_mv),
                                 loss=models.parts_loss, score=metrics.upstroke_error_ms, maximize=False, epochs=epochs,
-                                lr=2e-3, weight_decay=0.05, augment=pool, checkpoint=folder / "train.ckpt", seed=SEED)
+                                lr=2e-3, weight_decay=0.05, augment=pool, seed=SEED,
+                                checkpoint=folder / f"train_{before['epochs']}.ckpt")  # trained on: another file
     heard = torch.stack([ecg[k % BODIES] for k, ecg in enumerate(pool.ecg)])
     net.timing.known.fit(from_independent(heard.float()).numpy())
     net.timing.spread_factor.fill_(1)

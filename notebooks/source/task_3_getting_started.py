@@ -320,7 +320,7 @@ print(f"earliest point off by {off_mm:.0f} mm on average")
 #
 # Had we split the cases at random, each test heart would be a training heart, too. What would the score have been? The
 # cases that we put aside in section 2 tell: new beats of hearts that the network has seen. (A pattern of activation comes
-# more than once in a heart, at two heart rates, as in the published set: some of them have a twin in training.)
+# more than once in a heart, at two heart rates, as in the published set: some of these cases have a twin in training.)
 
 # %%
 seen_times, _ = models.times_and_spreads(predict(net, seen.ecg_mv))
@@ -540,7 +540,8 @@ check("task3.3", answer, net=net, data=test)
 # ## What is real here, and what is not
 #
 # Every heart and every ECG above is simulated. Apart from the hearts of elsewhere, training and test come from the same
-# simulator, which flatters every method ("inverse crime"): real torsos, real noise and real conduction differ. And some differences inside cannot be seen
+# simulator, which flatters every method ("inverse crime"): real torsos, real noise and real conduction differ. And some
+# differences inside cannot be seen
 # from outside at all: two different maps can give the same ECG, so no method reaches zero.
 
 # %% tags=["score"]

@@ -160,10 +160,13 @@ def test_training_goes_on_where_it_was_and_keeps_half_precision(folder, heart, m
     train_hearts.train(folder, out, epochs=1)  # from the finished checkpoint: nothing is left to train
     again = training.load(out / "task_4.npz")
     assert all(torch.equal(one, two) for one, two in zip(net.state_dict().values(), again.state_dict().values()))
-    monkeypatch.setattr(train_hearts.training, "fit", lambda net, *_, **__: (net, history))
+    kept = []
+    monkeypatch.setattr(train_hearts.training, "fit",
+                        lambda net, *_, checkpoint, **__: kept.append(checkpoint) or (net, history))
     history = train_hearts.pd.DataFrame({"seconds": [120.0], "score": [1.0]})
     train_hearts.train(folder, tmp_path / "more", 1, start=out / "task_4.npz")
     more = training.load(tmp_path / "more" / "task_4.npz")
+    assert (folder / "train_0.ckpt").exists() and kept == [folder / "train_1.ckpt"], "not what is finished already"
     assert more.card["minutes"] == net.card["minutes"] + 2, "a call that trains on adds its minutes"
     assert more.card["epochs"] == 2 and more.card["validation"] == [*net.card["validation"], 1.0]
     assert all(torch.equal(one, more.state_dict()[name]) for name, one in again.state_dict().items()
