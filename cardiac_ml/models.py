@@ -435,6 +435,9 @@ class ActionPotentialNet(EcgNet):
 
     def draw(self, time_ms, duration_ms, weights):
         """Action potentials: (cases, 75) ms, (cases, 75) ms, (cases, shapes, 75) -> (cases, 75, 500) mV."""
+        if len(time_ms) > 16:  # in pieces that a CPU's cache holds: several times as fast
+            pieces = zip(time_ms.split(16), duration_ms.split(16), weights.split(16))
+            return torch.cat([self.draw(*piece) for piece in pieces])
         curves = self.shapes_mv[0] + weights.transpose(1, 2) @ self.shapes_mv[1:]  # (cases, 75, samples)
         since = torch.arange(SAMPLES, device=time_ms.device) - time_ms[:, :, None]
         rate = (self.usual_duration_ms - self.STEADY_MS) / (duration_ms - self.STEADY_MS).clamp(min=20)
