@@ -12,8 +12,9 @@ A killed call goes on where it was: hearts lie in files of twenty, training in a
 The hearts are wider than the default ones: up to twice the spread of the population, faster and slower along, across
 and through the fibres, and in the layer. Beats are of every kind and of kinds between them, each with a pattern of its
 own, and heard in several bodies: a ball or one without end, electrodes on a ball or on a chest, a muscle that conducts
-alike in all directions or as its fibres run, evenly or patch by patch, the right wall less or more. In training the
-cells change, too (``models.Augment``), and T waves: the cells of other simulators, and of other people, are not ours.
+alike in all directions or as its fibres run, evenly or patch by patch, the right wall less or more. In half of the
+bodies the heart has other cells, and in training T waves change: the cells of other simulators, and of other people,
+are not ours.
 """
 import argparse
 import copy
@@ -25,6 +26,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy import fft
+from scipy.special import expit
 from torch.nn import functional
 
 from cardiac_ml import intracardiac, metrics, models, training
@@ -38,7 +41,8 @@ from cardiac_ml.virtual.patient import Speeds, lead_weights, make_patient, simul
 SEED = 20261127                 # of no other hearts of the kit
 HEARTS_A_FILE = 20
 CASES = 8                       # a heart: many hearts teach more than many beats of each
-BODIES = 3                      # in which each beat is heard: the patient's own, and others'
+BODIES = 4                      # in which each beat is heard: the patient's own, and others'
+OWN_CELLS = 2                   # of these bodies have the cells of the voltages, the others any cells
 WIDTHS = (1.0, 1.0, 1.5, 2.0)   # of the population, heart by heart
 KINDS = dict(between=9, sites=9, ectopic=4, focal=3, normal=3, LBBB=2, RBBB=2, scar=1, paced=1, RVOT=1, slow=1,
              fusion=1)
@@ -72,9 +76,10 @@ def simulate_heart(number, cases=CASES, seed=SEED):
     ecg = []
     for k in range(cases):
         weights = np.concatenate([weights_in(rng, muscle, solved, k, body, width) for muscle, body in heard_in])
-        heard = signals.ecg_of(weights, solved.activation_ms[k], solved.apd_ms[k], patient.layer, int(bcl[k]),
-                               float(g_kr[k]))
-        ecg.append(independent(to_leads(heard.reshape(BODIES, 10, -1))))
+        about = solved.activation_ms[k], solved.apd_ms[k], patient.layer, int(bcl[k]), float(g_kr[k])
+        heard = [signals.ecg_of(part, *about, waves=strange_cells(rng) if body >= OWN_CELLS else None)
+                 for body, part in enumerate(np.split(weights, BODIES))]
+        ecg.append(independent(to_leads(np.stack(heard))))
     return np.stack(ecg), np.stack([voltages_mv(patient, solved, k) for k in range(cases)])
 
 
@@ -130,6 +135,23 @@ def weights_in(rng, patient, solved, k, body, width):
         # the infinite field moves the ball's electrodes by as much as the body's are away from their usual places
         body = replace(body, electrodes_mm=population.middle("torso")["electrodes_mm"] + places - ball)
     return lead_weights(patient, solved, k, body, "sphere" if field == "sphere" else "infinite")
+
+
+def strange_cells(rng):
+    """Action potentials of cells that are not ours, as ``signals.ecg_of`` takes them: (layers, levels, frequencies).
+
+    A front of any steepness, a notch or none, a plateau that falls or bends, any way down; all layers alike, or not.
+    """
+    layers = np.ones((3, 1, 1)) if rng.random() < 0.5 else rng.uniform(0, 1, (3, 1, 1))
+    since = (np.arange(signals.LONG) + 20) % signals.LONG - 20.0    # ms; the last 20 lie before the upstroke
+    lasts = (signals.SHORTEST_MS + signals.LEVEL_MS * np.arange(signals.LEVELS))[:, None]
+    share, fall_ms = np.clip(since / lasts, 0, 1.2), rng.uniform(4, 25)
+    notch = rng.choice((0, 1)) * rng.uniform(-0.1, 0.35) * np.exp(-np.maximum(since, 0) / np.exp(rng.uniform(1, 3.4)))
+    fallen = rng.uniform(-0.05, 0.4) * share - rng.uniform(-0.3, 0.3) * share * (1 - share)
+    wave = np.clip(since + 0.5, 0, 1) * (1 + layers * (notch - fallen)) * expit((lasts - since) / fall_ms)
+    height_mv, front_ms = rng.uniform(80, 120), np.exp(rng.uniform(0, 1.8))
+    blur = np.exp(-2 * (np.pi * np.arange(signals.LONG // 2 + 1) / signals.LONG * front_ms)**2)
+    return (height_mv * blur * fft.rfft(wave.astype(np.float32))).astype(np.complex64)
 
 
 def in_step(solved, share):
@@ -229,8 +251,8 @@ def numbered(folder, first, count):
 class Pool:
     """All beats simulated so far. Called as ``fit`` calls an augmentation, it gives fresh ones for a minibatch.
 
-    ``parts_of``: voltages -> times, durations and shapes. In two of three beats times alone are learned: there the
-    cells may change, and T waves with them, which would change the others.
+    ``parts_of``: voltages -> times, durations and shapes. In two of three beats times alone are learned: there any
+    cells may be heard, and T waves change, which would change the others.
     """
 
     def __init__(self, folder, parts_of):
@@ -250,9 +272,9 @@ class Pool:
         if self.calls % 100 == 0:
             self.look()
         beat = torch.randint(len(self.ecg), (len(ecg_mv),), generator=generator).tolist()
-        ecg_mv = other_body(torch.stack([self.ecg[k] for k in beat]).float(), generator)
-        target = torch.stack([self.target[k] for k in beat])
         only_times = torch.rand((len(beat), 1, 1), generator=generator) < 0.65
+        ecg_mv = other_body(torch.stack([self.ecg[k] for k in beat]).float(), only_times[:, 0], generator)
+        target = torch.stack([self.target[k] for k in beat])
         ecg_mv = torch.where(only_times, other_recovery(ecg_mv, target[:, 0], generator), ecg_mv)
         target = torch.cat([target[:, :1], target[:, 1:].masked_fill(only_times, torch.nan)], dim=1)
         return HARMLESS(*other_recording(ecg_mv, target, generator), generator)
@@ -261,12 +283,16 @@ class Pool:
 HARMLESS = models.Augment(shift_ms=10, gain=0.15, lead_gain=0.08, mix=0.07, noise_mv=0.015, slower=0.2, cells=0.6)
 
 
-def other_body(ecg_mv, generator):
-    """(rows, BODIES, 8, 500) -> (rows, 12, 500): in one of the bodies, or in one between them, since ECGs add up."""
-    rows = len(ecg_mv)
-    one = functional.one_hot(torch.randint(BODIES, (rows,), generator=generator), BODIES)
-    share = -torch.log(torch.rand((rows, BODIES), generator=generator).clamp(min=1e-6))
-    share = torch.where(torch.rand((rows, 1), generator=generator) < 0.5, one, share / share.sum(1, keepdim=True))
+def other_body(ecg_mv, any_cells, generator):
+    """(rows, BODIES, 8, 500) -> (rows, 12, 500): in one of the bodies, or in one between them, since ECGs add up.
+
+    ``any_cells`` (rows, 1): False for those that only bodies with the cells of the voltages may hear.
+    """
+    share = -torch.log(torch.rand(ecg_mv.shape[:2], generator=generator).clamp(min=1e-6))
+    share = share * (any_cells | (torch.arange(BODIES) < OWN_CELLS))
+    one = functional.one_hot(share.argmax(dim=1), BODIES)
+    is_one = torch.rand((len(ecg_mv), 1), generator=generator) < 0.5
+    share = torch.where(is_one, one, share / share.sum(dim=1, keepdim=True))
     return from_independent(torch.einsum("rb,rblt->rlt", share, ecg_mv))
 
 
@@ -299,8 +325,8 @@ def other_recording(ecg_mv, target, generator):
 
 
 def in_body(number, ecg):
-    """Twelve leads (beats, 12, 500) of ECGs (beats, BODIES, 8, 500), as one of the bodies hears them."""
-    return from_independent(ecg[:, number % BODIES].astype(np.float32))
+    """Twelve leads (beats, 12, 500) of ECGs (beats, BODIES, 8, 500), as one of the first bodies hears them."""
+    return from_independent(ecg[:, number % OWN_CELLS].astype(np.float32))
 
 
 def train(folder, out, epochs, start=None):

@@ -120,15 +120,19 @@ def _bin(weights, activation, level, layer, bins):
             bins[layer[i], d + 1, e, k + 1] += w * late * far
 
 
-def ecg_of(weights, activation_ms, apd_ms, layer, bcl=1000, g_kr=1.0, samples=SAMPLES):
-    """Electrode potentials (10, samples) mV, 1 ms each, from weights (10, n) and (n,) times, durations, layers."""
+def ecg_of(weights, activation_ms, apd_ms, layer, bcl=1000, g_kr=1.0, samples=SAMPLES, waves=None):
+    """Electrode potentials (10, samples) mV, 1 ms each, from weights (10, n) and (n,) times, durations, layers.
+
+    ``waves``: spectra (layers, levels, frequencies) of other cells' action potentials above rest.
+    """
+    waves = _waves(bcl, g_kr) if waves is None else waves
     level = (np.clip(np.nan_to_num(apd_ms, nan=300), SHORTEST_MS, SHORTEST_MS + LEVEL_MS * (LEVELS - 1.01))
              - SHORTEST_MS) / LEVEL_MS
     low, high = int(level.min()), int(level.max()) + 2
     bins = np.zeros((len(LAYERS), high - low, len(weights), LONG), np.float32)
     _bin(np.ascontiguousarray(weights, np.float32), activation_ms.astype(np.float32), (level - low).astype(np.float32),
          layer, bins)
-    spectrum = np.einsum("klef,klf->ef", fft.rfft(bins), _waves(bcl, g_kr)[:, low:high])
+    spectrum = np.einsum("klef,klf->ef", fft.rfft(bins), waves[:, low:high])
     return fft.irfft(spectrum, LONG)[:, :samples]
 
 

@@ -72,11 +72,27 @@ def line_through(x, y):
     return np.polyfit(x[known], y[known], 1)
 
 
-def test_a_body_between_bodies_hears_something_between():
-    ecg_mv = torch.arange(3.0)[None, :, None, None].expand(200, 3, 8, 5)
-    heard = train_hearts.other_body(ecg_mv, torch.Generator().manual_seed(0))[:, 0, 0]
-    own = (heard[:, None] == torch.arange(3.0)).any(1)
-    assert heard.min() >= 0 and heard.max() <= 2 and 70 < own.sum() < 130
+def test_a_body_between_bodies_hears_something_between_and_only_some_hear_other_cells():
+    ecg_mv = torch.arange(4.0)[None, :, None, None].expand(200, 4, 8, 5)
+    any_cells = torch.arange(200)[:, None] < 100
+    heard = train_hearts.other_body(ecg_mv, any_cells, torch.Generator().manual_seed(0))[:, 0, 0]
+    alone = (heard[:, None] == torch.arange(4.0)).any(1)
+    assert 70 < alone.sum() < 130 and set(heard[alone].tolist()) == {0, 1, 2, 3}
+    assert heard[:100].max() == 3 and heard.min() == 0 and heard[100:].max() == train_hearts.OWN_CELLS - 1
+
+
+def test_strange_cells_jump_when_ours_do_and_last_as_long_as_they_are_told():
+    rng, level = np.random.default_rng(0), 12  # 300 ms
+    drawn = [np.fft.irfft(train_hearts.strange_cells(rng)[:, level], train_hearts.signals.LONG) for _ in range(40)]
+    drawn = np.roll(drawn, 20, axis=2)  # (cells, layers, ms since 20 before the upstroke)
+    first = (drawn > drawn[:, :, 30:60].mean(axis=2, keepdims=True) / 2).argmax(axis=2) - 20
+    last = (drawn > 40).cumsum(axis=2).argmax(axis=2) - 20
+    assert np.abs(first).max() <= 1 and 280 < last.min() < 300 < last.max() < 320
+    steepness = np.diff(drawn, axis=2).max(axis=2) / drawn.max(axis=2)
+    alike = np.ptp(drawn, axis=1).max(axis=1) < 1e-3
+    assert steepness.max() > 4 * steepness.min() and 10 < alike.sum() < 30
+    notch = drawn[:, 0, 24:60].max(axis=1) / drawn[:, 0, 80]
+    assert (notch < 1.05).any() and (notch > 1.2).any()
 
 
 def test_a_muscle_that_conducts_alike_everywhere_sounds_different():
