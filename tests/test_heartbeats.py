@@ -109,25 +109,20 @@ def test_the_card_says_what_is_there_and_how_long_it_is_without_padding(folder):
 
 # Patients
 
-def test_records_beside_the_files_give_patients(tmp_path):
+def test_records_beside_the_files_give_patients_and_those_of_other_files_are_refused(tmp_path):
     made_heartbeat_files(tmp_path, records=True)
     train, test = load_mitbih(tmp_path)
     assert list(train.table.columns) == ["file", "row", "patient", "record", "sample"]
     assert list(test.table["patient"][:3]) == [101, 106, 100] and test.table["sample"][0] == 16000
     assert "patients  5" in repr(test) and "patient" not in load_ptb(tmp_path).table
-
-
-def test_a_table_of_other_files_is_refused(tmp_path):
-    made_heartbeat_files(tmp_path, records=True)
     records = (tmp_path / "records.csv").read_text()
-    (tmp_path / "records.csv").write_text(records.strip().rpartition("\n")[0])
-    assert "records.csv has 79 rows, expected 80" in message(load_mitbih, tmp_path)
-    (tmp_path / "records.csv").write_text(records.replace("record", "number"))
-    assert "has no column record" in message(load_mitbih, tmp_path)
-    pd.DataFrame({"file": "mitbih_train", "row": range(39)}).to_csv(tmp_path / "beats.csv")
-    assert "has 39 rows for mitbih_train.csv, expected 40" in message(load_mitbih, tmp_path)
-    (tmp_path / "beats.csv").write_text("")
-    assert "beats.csv is not a table" in message(load_mitbih, tmp_path)
+    beats = pd.DataFrame({"file": "mitbih_train", "row": range(39)}).to_csv()
+    for name, content, words in (("records", records.strip().rpartition("\n")[0], "has 79 rows, expected 80"),
+                                 ("records", records.replace("record", "number"), "has no column record"),
+                                 ("beats", beats, "has 39 rows for mitbih_train.csv, expected 40"),
+                                 ("beats", "", "is not a table")):
+        (tmp_path / f"{name}.csv").write_text(content)
+        assert f"{name}.csv {words}" in message(load_mitbih, tmp_path)
 
 
 def labelled(label, patient=None) -> Heartbeats:
@@ -229,7 +224,7 @@ def test_virtual_files_are_written_where_wanted_but_not_over_others(no_real_data
     for name in ("empty", "new"):
         assert simulate(hearts=3, seed=5, out=tmp_path / name, workers=1) == tmp_path / name
         train, _ = load_mitbih(tmp_path / name)
-        assert "virtual" in train.source and train.table["patient"].nunique() == 3
+        assert train.source.startswith("virtual heartbeats, simulated") and train.table["patient"].nunique() == 3
         assert np.array_equal(train.beats, made_rows(20, (0, 1, 2, 3, 4), 5)[:, :187])
     assert "holds data, which is never overwritten" in message(simulate, out=tmp_path / "new")
     assert no_real_data.calls == [3, 3]
@@ -243,7 +238,7 @@ def test_two_makers_of_virtual_beats_end_with_one_whole_folder(no_real_data, own
         assert [len(data) for data in pool.map(lambda _: load_ptb(), range(2))] == [40, 40]
     assert len(no_real_data.calls) == 2
     names = [path.name.partition("_6")[0] for path in sorted(own_cache.iterdir())]
-    assert names == ["heartbeats", "virtual_heartbeats"]
+    assert names == ["heartbeats", "virtual_heartbeats"] and not kept._aside
 
 
 @pytest.mark.parametrize("full", [True, False])
