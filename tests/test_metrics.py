@@ -209,7 +209,7 @@ def test_it_is_what_a_plain_loop_gives(scores, make):
         if score is metrics.missing:
             continue
         rows = [np.concatenate([np.tile(members[g], times) for g, times in enumerate(world)]) for world in weights]
-        drawn = np.array([score(truth[r.astype(int)], prediction[r.astype(int)]) for r in rows])
+        drawn = np.array([score(truth[some], prediction[some]) for some in rows])
         value, on_logarithm = score(truth, prediction), getattr(score, "limits", (0, np.inf)) == (0, np.inf)
         scale = np.log if on_logarithm else np.asarray
         half = stats.t.ppf(0.95, 5) * scale(drawn).std(ddof=1) * np.sqrt(6 / 5)
