@@ -217,7 +217,7 @@ def test_it_is_what_a_plain_loop_gives(scores, make):
         further = (1.5 if name.startswith("RMSE") else 1) * half ** 2
         expected = low, (high + further if on_logarithm else min(1, high))
         assert found[name].value == pytest.approx(value)
-        assert scale(found[name][1:]) == pytest.approx(expected, rel=1e-4), name
+        assert scale(found[name][1:]) == pytest.approx(expected, rel=1e-6), name
 
 
 def test_statistics_of_all_rows_are_not_averages_of_groups():
