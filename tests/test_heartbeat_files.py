@@ -1,5 +1,6 @@
 import gzip
 import os
+import shutil
 import zipfile
 
 import numpy as np
@@ -18,23 +19,19 @@ def folder(tmp_path):
     return tmp_path / "ecg_dataset"
 
 
-def lines_of(folder, name="mitbih_train"):
-    return (folder / f"{name}.csv").read_text().splitlines()
+def change(folder, changed):
+    """Rewrite mitbih_train.csv: ``changed`` gets its rows, lists of cells, and returns others."""
+    path = folder / "mitbih_train.csv"
+    rows = changed([line.split(",") for line in path.read_text().splitlines()])
+    path.write_text("\n".join(map(",".join, rows)))
 
 
-def with_line(folder, number, text, name="mitbih_train"):
-    lines = lines_of(folder, name)
-    lines[number - 1] = text
-    (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+def cell(line, column, text):
+    def changed(rows):
+        rows[line - 1][column - 1] = text
+        return rows
+    return changed
 
-
-def with_cell(folder, number, column, text, name="mitbih_train"):
-    cells = lines_of(folder, name)[number - 1].split(",")
-    cells[column - 1] = text
-    with_line(folder, number, ",".join(cells), name)
-
-
-# Writing
 
 def test_real_rows_survive_writing_and_reading(real_data, tmp_path):
     table = pd.read_csv(real_data / "kaggle_rows.csv")
@@ -52,21 +49,15 @@ def test_the_second_load_does_not_read_the_csv(folder, monkeypatch):
     assert np.array_equal(again.beats, first.beats) and type(again.beats) is np.ndarray
 
 
-@pytest.fixture
-def copies(tmp_path, monkeypatch):
-    """The folder of the fast copies."""
-    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "heartbeats"
-
-
-def test_a_changed_file_is_read_again_and_its_old_copy_goes(folder, copies):
+def test_a_changed_file_is_read_again_and_its_old_copy_goes(folder, own_cache):
     load_mitbih(folder)
-    (copies / "my-notes.npz").touch()
-    with_cell(folder, 3, 10, "0.125")
+    (own_cache / "heartbeats" / "my-notes.npz").touch()
+    change(folder, cell(3, 10, "0.125"))
     assert load_mitbih(folder)[0].beats[2, 9] == 0.125
-    assert len(list(copies.iterdir())) == 3 and sorted(folder.glob("*.np?")) == [], "two copies and the notes"
+    assert len(list((own_cache / "heartbeats").iterdir())) == 3, "two copies and the notes"
+    assert sorted(folder.glob("*.np?")) == []
     state = (folder / "mitbih_train.csv").stat()
-    with_cell(folder, 3, 10, "7.125")  # the same size, and only its time differs
+    change(folder, cell(3, 10, "7.125"))  # the same size, and only its time differs
     os.utime(folder / "mitbih_train.csv", ns=(state.st_atime_ns, state.st_mtime_ns + 1))
     assert "line 3 has 7.125" in message(load_mitbih, folder)
 
@@ -78,17 +69,16 @@ def test_a_changed_file_is_read_again_and_its_old_copy_goes(folder, copies):
     lambda copy: np.savez(copy, rows=np.array([{}])),
     flip_a_bit,
 ])
-def test_a_damaged_copy_is_made_again(folder, copies, damage):
+def test_a_damaged_copy_is_made_again(folder, own_cache, damage):
     first, _ = load_mitbih(folder)
-    copy, = copies.glob("mitbih_train*.npz")
+    copy, = own_cache.glob("heartbeats/mitbih_train*.npz")
     damage(copy)
     assert np.array_equal(load_mitbih(folder)[0].beats, first.beats)
     assert np.load(copy)["rows"].shape == (40, 188)
 
 
-def test_a_full_disk_warns_and_the_data_is_there(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
-    unwritable(monkeypatch, tmp_path)
+def test_a_full_disk_warns_and_the_data_is_there(folder, own_cache, monkeypatch):
+    unwritable(monkeypatch, own_cache.parent)
     with pytest.warns(UserWarning, match="could not be kept.*No space left"):
         train, test = load_mitbih(folder)
     assert len(train) == len(test) == 40
@@ -96,72 +86,39 @@ def test_a_full_disk_warns_and_the_data_is_there(folder, tmp_path, monkeypatch):
 
 # Bad files
 
-@pytest.mark.parametrize("column, text, expected", [
-    *((12, text, f"line 7 has {text or 'nothing'} in column 12, expected a number in 0..1")
+LENGTH = "columns, expected 188 (187 samples, then the class)"
+
+
+@pytest.mark.parametrize("changed, words", [
+    *((cell(7, 12, text), f"line 7 has {text or 'nothing'} in column 12, expected a number in 0..1")
       for text in ("abc", "", "nan", "-inf", "1.01", "-0.5")),
-    (188, "5", "line 7 has class 5 in column 188, expected a whole number 0..4"),
-    (188, "-1", "line 7 has class -1 in column 188, expected a whole number 0..4"),
-    (188, "1.5", "line 7 has class 1.5 in column 188, expected a whole number 0..4"),
-    (188, "nan", "line 7 has class nan in column 188, expected a whole number 0..4"),
+    *((cell(7, 188, text), f"line 7 has class {text} in column 188, expected a whole number 0..4")
+      for text in ("5", "-1", "1.5", "nan")),
+    (lambda rows: [*rows[:39], [*rows[39][:99], "1.5000e"]], f"line 40 has 100 {LENGTH}. It is cut short. Download"),
+    (lambda rows: [rows[0][:100], *rows[1:]], f"line 1 has 100 {LENGTH}"),
+    (lambda rows: [*rows[:8], [*rows[8], "0.5"], *rows[9:]], f"line 9 has 189 {LENGTH}"),
+    (lambda rows: [row[:-1] for row in rows], f"line 1 has 187 {LENGTH}"),
+    (lambda rows: [[*(f"x{n}" for n in range(187)), "label"], *rows],
+     "line 1 is a header (x0, x1 ...), but these files have none. Delete that line"),
+    (lambda rows: [[str(n) for n in range(188)], *rows],  # pandas may write numbers as names
+     "line 1 is a header (0, 1 ...), but these files have none. Delete that line"),
 ])
-def test_a_bad_cell_is_named(folder, column, text, expected):
-    with_cell(folder, 7, column, text)
-    said = message(load_mitbih, folder)
-    assert f"{folder / 'mitbih_train.csv'}: {expected}" in said and not list(folder.glob("mitbih_train*.np?"))
+def test_a_fault_in_a_line_is_named(folder, own_cache, changed, words):
+    change(folder, changed)
+    assert f"{folder / 'mitbih_train.csv'}: {words}" in message(load_mitbih, folder)
+    assert not list(own_cache.rglob("mitbih_train*.np?"))
 
 
 @pytest.mark.parametrize("content, words", [
-    (b"0.5;0.5;1\n", "separated by semicolons"), (b"<!doctype html>", "a web page"), (b"PK\x03\x04\0\0", "binary")])
+    (b"", "empty"), (b"\n\n", "empty"), (b"0.5;0.5;1\n", "separated by semicolons"), (b"<!doctype html>", "a web page"),
+    (b"PK\x03\x04\0\0", "binary"), (bytes(range(256)) * 50, "binary")])
 def test_other_kinds_of_files_get_their_own_words(folder, content, words):
     (folder / "mitbih_train.csv").write_bytes(content)
-    assert f"the file is {words}" in message(load_mitbih, folder)
+    assert f"mitbih_train.csv: the file is {words}" in message(load_mitbih, folder)
 
 
-def test_a_truncated_line_is_named(folder):
-    text = (folder / "mitbih_test.csv").read_text()
-    (folder / "mitbih_test.csv").write_text(text[:-2000])
-    said = message(load_mitbih, folder)
-    assert "mitbih_test.csv: line 40 has" in said and "cut short" in said and "Download" in said
-    cut_cell = ",".join(lines_of(folder)[0].split(",")[:100])
-    with_line(folder, 1, cut_cell)
-    assert "mitbih_train.csv: line 1 has 100 columns, expected 188" in message(load_mitbih, folder)
-
-
-def test_other_columns_are_named(folder):
-    with_line(folder, 9, lines_of(folder)[8] + ",0.5")
-    assert "line 9 has 189 columns, expected 188" in message(load_mitbih, folder)
-    lines = [line.rpartition(",")[0] for line in lines_of(folder)]
-    (folder / "mitbih_train.csv").write_text("\n".join(lines))
-    assert "line 1 has 187 columns, expected 188" in message(load_mitbih, folder)
-    (folder / "mitbih_train.csv").write_text("\n".join(line.replace(",", ";") for line in lines))
-    assert "separated by semicolons" in message(load_mitbih, folder)
-
-
-def test_a_header_is_named(folder):
-    header = ",".join([f"x{n}" for n in range(187)] + ["label"])
-    for line in (header, ",".join(str(n) for n in range(188))):  # pandas may write numbers as names
-        lines = lines_of(folder)
-        (folder / "mitbih_train.csv").write_text("\n".join([line, *lines]))
-        said = message(load_mitbih, folder)
-        assert "line 1 is a header" in said and "Delete that line" in said
-        (folder / "mitbih_train.csv").write_text("\n".join(lines))
-
-
-def test_an_empty_file_is_named(folder):
-    for content in (b"", b"\n\n"):
-        (folder / "ptbdb_normal.csv").write_bytes(content)
-        assert "ptbdb_normal.csv: the file is empty" in message(load_ptb, folder)
-
-
-def test_something_that_is_no_csv_is_refused(folder):
-    (folder / "ptbdb_normal.csv").write_bytes(bytes(range(256)) * 50)
-    assert "ptbdb_normal.csv: the file is binary" in message(load_ptb, folder)
-
-
-def test_swapped_files_are_noticed(folder):
-    (folder / "ptbdb_normal.csv").rename(folder / "aside.csv")
-    (folder / "ptbdb_abnormal.csv").rename(folder / "ptbdb_normal.csv")
-    (folder / "aside.csv").rename(folder / "ptbdb_abnormal.csv")
+def test_a_file_under_the_name_of_another_is_noticed(folder):
+    shutil.copy(folder / "ptbdb_abnormal.csv", folder / "ptbdb_normal.csv")
     said = message(load_ptb, folder)
     assert "line 1 has class 1.000000000000000000e+00 in column 188, expected 0" in said and "right name" in said
 
@@ -176,22 +133,19 @@ def test_a_missing_file_or_folder_says_where_to_get_it(folder, tmp_path):
 
 
 def test_broken_archives_are_named(folder, tmp_path):
-    rows = (folder / "ptbdb_normal.csv").read_bytes()
-    whole = gzip.compress(rows)
+    rows, zipped, place = (folder / "ptbdb_normal.csv").read_bytes(), folder / "ptbdb_normal.csv.gz", tmp_path / "a.zip"
     (folder / "ptbdb_normal.csv").unlink()
-    (folder / "ptbdb_normal.csv.gz").write_bytes(whole[:len(whole) // 2])
-    assert "ptbdb_normal.csv.gz is damaged or incomplete" in message(load_ptb, folder)
-    (folder / "ptbdb_normal.csv.gz").write_bytes(rows)
-    assert "ptbdb_normal.csv.gz is damaged or incomplete" in message(load_ptb, folder)
-    place = tmp_path / "archive.zip"
+    for content in (gzip.compress(rows)[:2000], rows):
+        zipped.write_bytes(content)
+        assert "ptbdb_normal.csv.gz is damaged or incomplete" in message(load_ptb, folder)
     with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("ptbdb_normal.csv", "ptbdb_abnormal.csv"):
             archive.writestr(name, rows)
     content = place.read_bytes()
     place.write_bytes(content[:200] + bytes(100) + content[300:])
-    assert "archive.zip (ptbdb_normal.csv in it) is damaged" in message(load_ptb, place)
+    assert "a.zip (ptbdb_normal.csv in it) is damaged" in message(load_ptb, place)
     place.write_bytes(content[:-500])
-    assert "archive.zip is not a zip archive, or only a part" in message(load_ptb, place)
+    assert "a.zip is not a zip archive, or only a part" in message(load_ptb, place)
 
 
 def test_an_unfinished_archive_beside_whole_files_does_no_harm(folder):

@@ -4,6 +4,7 @@ import threading
 import types
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -24,21 +25,17 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def no_real_data(tmp_path, monkeypatch):
+def no_real_data(tmp_path, monkeypatch, own_cache):
     """A place without real files, a cache of its own, and a quick simulator that counts its calls."""
     monkeypatch.setattr("cardiac_ml.files.ROOT", tmp_path / "root")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CARDIAC_ML_CACHE", str(tmp_path / "cache"))
-    calls = []
 
     def simulate_heartbeats(hearts=64, seed=0, workers=None, **rows):
-        calls.append(hearts)
-        pairs = heartbeat_files.CLASSES_IN
-        made = {name: made_rows(20, labels, seed) for name, labels in pairs.items()}
-        return {name: (rows, pd.DataFrame({"patient": np.arange(20) % hearts, "rr_before_ms": 800.0}))
-                for name, rows in made.items()}
+        simulator.calls.append(hearts)
+        table = pd.DataFrame({"patient": np.arange(20) % hearts, "rr_before_ms": 800.0})
+        return {name: (made_rows(20, labels, seed), table) for name, labels in heartbeat_files.CLASSES_IN.items()}
 
-    simulator = types.SimpleNamespace(simulate_heartbeats=simulate_heartbeats, calls=calls)
+    simulator = types.SimpleNamespace(simulate_heartbeats=simulate_heartbeats, calls=[])
     monkeypatch.setitem(sys.modules, "cardiac_ml.virtual.beats", simulator)
     monkeypatch.setattr("cardiac_ml.virtual.beats", simulator, raising=False)
     return simulator
@@ -62,16 +59,14 @@ def test_compressed_files_read_the_same(folder, tmp_path):
     whole, _ = load_mitbih(folder)
     packed, zipped = tmp_path / "packed", tmp_path / "zipped"
     packed.mkdir(), zipped.mkdir()
-    for path in folder.glob("*.csv"):
-        with gzip.open(packed / f"{path.name}.gz", "wb") as file:
-            file.write(path.read_bytes())
     with zipfile.ZipFile(zipped / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in folder.glob("*.csv"):
             archive.write(path, f"heartbeat/{path.name}")
+            (packed / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
     for place in (packed, zipped, zipped / "archive.zip"):
         assert np.array_equal(load_mitbih(place)[0].beats, whole.beats)
         assert len(load_ptb(place)) == 80
-    assert sorted(path.suffix for path in zipped.iterdir()) == [".zip"], "nothing was unpacked"
+    assert [path.suffix for path in zipped.iterdir()] == [".zip"], "nothing was unpacked"
 
 
 def test_files_are_found_in_the_working_folder_and_by_name(folder, tmp_path, monkeypatch):
@@ -82,69 +77,52 @@ def test_files_are_found_in_the_working_folder_and_by_name(folder, tmp_path, mon
     assert str(folder) in load_ptb().source
 
 
-def test_only_files_as_long_as_the_published_ones_are_called_kaggles(folder, monkeypatch):
+def test_the_source_says_whose_files_they_are_and_that_they_are_read_whole(folder, monkeypatch, capsys):
     assert "40 of the published 4046 rows of ptbdb_normal.csv" in load_ptb(folder).source
     monkeypatch.setattr(heartbeat_files, "PUBLISHED_ROWS", {"ptbdb_normal": 40, "ptbdb_abnormal": 40})
-    assert load_ptb(folder).source == f"Kaggle's heartbeat files, as found in {folder}"
-
-
-def test_a_number_of_virtual_hearts_is_not_ignored_in_silence(folder, capsys):
-    load_ptb(folder, hearts=4)
+    assert load_ptb(folder, hearts=4).source == f"Kaggle's heartbeat files, as found in {folder}"
     assert "hearts=4 is for virtual heartbeats" in capsys.readouterr().out
 
 
-def test_a_subset_is_a_dataset(folder):
-    train, _ = load_mitbih(folder)
+def test_subsets_and_joined_sets_are_datasets(folder):
+    train, test = load_mitbih(folder)
     part = train[np.array([5, 2])]
     assert len(part) == 2 and list(part.table["row"]) == [5, 2] and list(part.table.index) == [0, 1]
     assert np.array_equal(part.beats, train.beats[[5, 2]]) and list(part.label) == list(train.label[[5, 2]])
     assert len(train[train.label == 1]) == 8 and len(train[3]) == 1 and len(train[:0]) == 0
     assert train.time_ms[3] == pytest.approx(25.0)
-
-
-def test_the_card_says_what_is_there(folder):
-    card = repr(load_mitbih(folder)[0])
-    assert "40 beats of 187 samples, 120 Hz" in card and "V 8 (20.0 %)" in card and str(folder) in card
-    assert "patients  not known" in card
-    assert "0 beats" in repr(load_mitbih(folder)[0][:0])
-
-
-def test_datasets_of_the_same_classes_join(folder):
-    train, test = load_mitbih(folder)
     both = concatenate(train, test)
     assert len(both) == 80 and both.table["file"].iloc[-1] == "mitbih_test"
     assert np.array_equal(both.beats[40:], test.beats)
     assert "different classes" in message(concatenate, train, load_ptb(folder))
 
 
-def test_the_printed_length_leaves_out_the_padding(folder):
-    data = load_mitbih(folder)[0][:3]
-    data.beats[:] = 0
-    data.beats[:, [0, 50]] = data.beats[0, 90] = 1
-    assert f"length    {51 * 1000 / 120:.0f} ms (median)" in repr(data)
+def test_the_card_says_what_is_there_and_how_long_it_is_without_padding(folder):
+    train, _ = load_mitbih(folder)
+    card = repr(train)
+    assert "40 beats of 187 samples, 120 Hz" in card and "V 8 (20.0 %)" in card and str(folder) in card
+    assert "patients  not known" in card and "0 beats" in repr(train[:0])
+    train.beats[:] = 0
+    train.beats[:, [0, 50]] = train.beats[0, 90] = 1
+    assert f"length    {51 * 1000 / 120:.0f} ms (median)" in repr(train)
 
 
 # Patients
 
-def test_records_beside_the_files_give_patients(tmp_path):
+def test_records_beside_the_files_give_patients_and_those_of_other_files_are_refused(tmp_path):
     made_heartbeat_files(tmp_path, records=True)
     train, test = load_mitbih(tmp_path)
     assert list(train.table.columns) == ["file", "row", "patient", "record", "sample"]
     assert list(test.table["patient"][:3]) == [101, 106, 100] and test.table["sample"][0] == 16000
     assert "patients  5" in repr(test) and "patient" not in load_ptb(tmp_path).table
-
-
-def test_a_table_of_other_files_is_refused(tmp_path):
-    made_heartbeat_files(tmp_path, records=True)
     records = (tmp_path / "records.csv").read_text()
-    (tmp_path / "records.csv").write_text(records.strip().rpartition("\n")[0])
-    assert "records.csv has 79 rows, expected 80" in message(load_mitbih, tmp_path)
-    (tmp_path / "records.csv").write_text(records.replace("record", "number"))
-    assert "has no column record" in message(load_mitbih, tmp_path)
-    pd.DataFrame({"file": "mitbih_train", "row": range(39)}).to_csv(tmp_path / "beats.csv")
-    assert "has 39 rows for mitbih_train.csv, expected 40" in message(load_mitbih, tmp_path)
-    (tmp_path / "beats.csv").write_text("")
-    assert "beats.csv is not a table" in message(load_mitbih, tmp_path)
+    beats = pd.DataFrame({"file": "mitbih_train", "row": range(39)}).to_csv()
+    for name, content, words in (("records", records.strip().rpartition("\n")[0], "has 79 rows, expected 80"),
+                                 ("records", records.replace("record", "number"), "has no column record"),
+                                 ("beats", beats, "has 39 rows for mitbih_train.csv, expected 40"),
+                                 ("beats", "", "is not a table")):
+        (tmp_path / f"{name}.csv").write_text(content)
+        assert f"{name}.csv {words}" in message(load_mitbih, tmp_path)
 
 
 def labelled(label, patient=None) -> Heartbeats:
@@ -184,14 +162,23 @@ def test_split_of_virtual_patients_is_random_and_whole():
     assert not np.array_equal(parts.test, other.test)
 
 
+def test_the_test_rows_are_whole_patients_where_they_are_known_and_the_same_every_time():
+    patients = np.random.default_rng(0).integers(0, 12, 400)
+    known = labelled(np.arange(400) % 2, patients)
+    train, valid, test = heartbeats.split(known)
+    assert not set(patients[train]) & set(patients[test]) and len(train) + len(valid) + len(test) == 400
+    assert (heartbeats.split(known).test == test).all()
+    assert len(heartbeats.split(labelled(known.label)).test) == pytest.approx(80, abs=2)
+
+
 def test_two_files_become_three_sets_of_different_patients(capsys):
     ten, usual = np.arange(100) % 10, np.repeat(DS1 + DS2, 2)
     for one, two in ((ten, ten + 10), (usual, usual)):
         sets = heartbeats.held_out_patients(*(labelled(np.zeros(len(side), int), side) for side in (one, two)))
         people = [set(part.table["patient"]) for part in sets]
         assert all(people) and not people[0] & people[1] and not people[2] & (people[0] | people[1])
-    train, valid, test = heartbeats.held_out_patients(labelled(np.zeros(50, int)), labelled(np.zeros(9, int)))
-    assert (len(train), len(valid), len(test)) == (42, 8, 9) and "same patients" in capsys.readouterr().out
+    sets = heartbeats.held_out_patients(labelled(np.zeros(50, int)), labelled(np.zeros(9, int)))
+    assert list(map(len, sets)) == [42, 8, 9] and "same patients" in capsys.readouterr().out
 
 
 def test_patient_splits_refuse_what_they_cannot_do():
@@ -204,12 +191,13 @@ def test_patient_splits_refuse_what_they_cannot_do():
 
 # Virtual beats
 
-def test_half_a_pair_is_not_replaced_by_virtual_beats(folder, tmp_path, monkeypatch, no_real_data):
+def test_half_a_pair_is_not_replaced_by_virtual_beats(folder, no_real_data):
     (folder / "ptbdb_normal.csv").unlink()
     assert "has no ptbdb_normal.csv" in message(load_ptb) and not no_real_data.calls
 
 
-def test_virtual_beats_stand_in_and_say_so(no_real_data, capsys, tmp_path):
+def test_virtual_beats_stand_in_and_say_so(no_real_data, capsys, own_cache):
+    (own_cache / ".virtual_heartbeats_64_0.12345678.part").mkdir(parents=True)  # what a killed maker leaves
     train, test = load_mitbih()
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and "virtual" in said and "ecg_dataset" in said
@@ -231,73 +219,40 @@ def test_virtual_beats_are_made_once_more_when_the_simulator_changes(no_real_dat
     assert simulate() != first and len(no_real_data.calls) == 2 and not first.exists(), "the old ones are swept"
 
 
-def test_virtual_files_keep_saying_that_they_are_virtual(no_real_data):
-    assert "virtual" in load_ptb(simulate()).source
-
-
 def test_virtual_files_are_written_where_wanted_but_not_over_others(no_real_data, tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "new"):
         assert simulate(hearts=3, seed=5, out=tmp_path / name, workers=1) == tmp_path / name
         train, _ = load_mitbih(tmp_path / name)
-        assert "virtual" in train.source and train.table["patient"].nunique() == 3
+        assert train.source.startswith("virtual heartbeats, simulated") and train.table["patient"].nunique() == 3
         assert np.array_equal(train.beats, made_rows(20, (0, 1, 2, 3, 4), 5)[:, :187])
     assert "holds data, which is never overwritten" in message(simulate, out=tmp_path / "new")
     assert no_real_data.calls == [3, 3]
 
 
-def test_two_makers_of_virtual_beats_end_with_one_whole_folder(no_real_data, tmp_path):
+def test_two_makers_of_virtual_beats_end_with_one_whole_folder(no_real_data, own_cache):
     both_simulated = threading.Barrier(2)
     simulate = no_real_data.simulate_heartbeats
     no_real_data.simulate_heartbeats = lambda *given, **more: (simulate(*given, **more), both_simulated.wait(20))[0]
-    failures = []
-
-    def load():
-        try:
-            assert len(load_ptb()) == 40
-        except BaseException as error:
-            failures.append(error)
-    threads = [threading.Thread(target=load) for _ in range(2)]
-    [thread.start() for thread in threads], [thread.join() for thread in threads]
-    assert not failures and len(no_real_data.calls) == 2
-    names = [path.name.partition("_6")[0] for path in sorted((tmp_path / "cache").iterdir())]
-    assert names == ["heartbeats", "virtual_heartbeats"]
+    with ThreadPoolExecutor(2) as pool:
+        assert [len(data) for data in pool.map(lambda _: load_ptb(), range(2))] == [40, 40]
+    assert len(no_real_data.calls) == 2
+    names = [path.name.partition("_6")[0] for path in sorted(own_cache.iterdir())]
+    assert names == ["heartbeats", "virtual_heartbeats"] and not kept._aside
 
 
 @pytest.mark.parametrize("full", [True, False])
-def test_without_room_in_the_cache_virtual_beats_last_as_long_as_the_program(no_real_data, tmp_path, monkeypatch, full):
+def test_without_room_virtual_beats_last_as_long_as_the_program(no_real_data, own_cache, monkeypatch, full):
     if full:
-        unwritable(monkeypatch, tmp_path / "cache")
+        unwritable(monkeypatch, own_cache)
     else:
-        (tmp_path / "cache").write_text("no folder can be made here")
+        own_cache.write_text("no folder can be made here")
     monkeypatch.setattr(kept, "_aside", {})
     with pytest.warns(UserWarning, match="Could not write.*CARDIAC_ML_CACHE moves the cache.*made anew"):
         train, _ = load_mitbih()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         assert "virtual" in train.source and "virtual" in load_ptb().source
     assert no_real_data.calls == [64], "simulated once"
-    assert not full or not list((tmp_path / "cache").iterdir()), "nothing half-made is left"
+    assert not full or not list(own_cache.iterdir()), "nothing half-made is left"
     with pytest.raises(OSError, match="Could not write"):
-        simulate(out=tmp_path / "cache" / "out")
-
-
-def test_a_killed_maker_leaves_nothing_that_is_taken_for_data(no_real_data, tmp_path):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / f".{simulate().name}.x.part").mkdir()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert len(load_ptb()) == 40
-
-
-def test_the_test_rows_are_whole_patients_where_they_are_known_and_the_same_every_time():
-    rng = np.random.default_rng(0)
-    beats = rng.random((400, 187), dtype=np.float32)
-    known = heartbeats.Heartbeats(beats, rng.integers(0, 2, 400), ("normal", "abnormal"),
-                                  pd.DataFrame({"patient": rng.integers(0, 12, 400)}), "made")
-    train, valid, test = heartbeats.split(known)
-    patients = known.table["patient"].to_numpy()
-    assert not set(patients[train]) & set(patients[test]) and len(train) + len(valid) + len(test) == 400
-    assert (heartbeats.split(known).test == test).all()
-    unknown = heartbeats.Heartbeats(beats, known.label, known.classes, pd.DataFrame(index=range(400)), "made")
-    assert len(heartbeats.split(unknown).test) == pytest.approx(80, abs=2)
+        simulate(out=own_cache / "out")

@@ -2,7 +2,6 @@
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from tiny_intracardiac import load, made_activation, made_batches, made_intracar
 from cardiac_ml import intracardiac
 from cardiac_ml.activation import upstroke_ms
 from cardiac_ml.files import DataError
+from cardiac_ml.virtual import dataset
 
 ROOT = Path(__file__).parent.parent
 PLACE, NAME = "data_hearts_dd_0p2", "{role}_hearts_dd_0p2_volunteer.v1_pattern.0"
@@ -58,109 +58,99 @@ def test_points_that_never_activate_are_missing_and_counted(tmp_path):
     silent = made_activation(1, 0)
     silent[[3, 8]] = np.nan
     made_pair(tmp_path / PLACE, NAME, silent)
-    dataset = load(tmp_path)
-    assert np.isnan(dataset.activation_ms[0, [3, 8]]).all() and np.isfinite(dataset.activation_ms).sum() == 73
-    assert "2 points in 1 cases never activate" in repr(dataset)
+    data = load(tmp_path)
+    assert np.isnan(data.activation_ms[0, [3, 8]]).all() and np.isfinite(data.activation_ms).sum() == 73
+    assert "2 points in 1 cases never activate" in repr(data)
 
 
-def test_the_card_says_what_is_there(folder):
+def test_the_card_says_what_is_there_and_whose_it_is(folder, tmp_path):
     card = repr(load(folder))
     for words in ("28 heartbeats", "4: v1, v2, v4, v10", "focal (4), pattern (24)", "600 (8), 1000 (12), not given (8)",
                   "50 (8)", "28 of 16117 published pairs", "10.6075/J0SN094N"):
         assert words in card, card
     assert "0 heartbeats" in repr(load(folder)[[]])
-
-
-@pytest.mark.parametrize("index", [slice(3, 9), [5, 2, 2], 4, [6, 7, 8], []])
-def test_a_subset_holds_the_same_cases_everywhere(folder, index):
-    dataset = load(folder)
-    subset, rows = dataset[index], np.atleast_1d(np.arange(28)[index])
-    assert len(subset) == len(rows) and subset.table["file"].tolist() == dataset.table["file"].iloc[rows].tolist()
-    assert np.array_equal(subset.voltage_mv, dataset.voltage_mv[rows])
-    assert np.array_equal(subset.ecg_mv, dataset.ecg_mv[rows])
-    assert np.array_equal(subset.activation_ms, dataset.activation_ms[rows])
-    assert subset.source == dataset.source
-
-
-def test_sets_are_joined_and_a_folder_one_level_too_high_is_the_same_data(folder):
-    dataset = load(folder)
-    both = intracardiac.concatenate(dataset[:9], dataset[9:])
-    assert both.table.equals(dataset.table) and np.array_equal(both.voltage_mv, dataset.voltage_mv)
-    assert load(folder.parent).source == dataset.source
-
-
-def test_only_published_hearts_and_designs_are_called_published(tmp_path):
     made_intracardiac_files(tmp_path / "mine", hearts=("v1", "v99"))
     assert "unknown origin" in load(tmp_path / "mine").source and "v99" in load(tmp_path / "mine").source
 
 
-def test_a_mask_and_a_run_of_cases(folder):
-    dataset = load(folder)
-    assert set(dataset[dataset.hearts == "v4"].hearts) == set(dataset["v4"].hearts) == {"v4"}
+@pytest.mark.parametrize("index", [slice(3, 9), [5, 2, 2], 4, [6, 7, 8], []])
+def test_a_subset_holds_the_same_cases_everywhere(folder, index):
+    data = load(folder)
+    subset, rows = data[index], np.atleast_1d(np.arange(28)[index])
+    assert len(subset) == len(rows) and subset.table["file"].tolist() == data.table["file"].iloc[rows].tolist()
+    for name in ("voltage_mv", "ecg_mv", "activation_ms"):
+        assert np.array_equal(getattr(subset, name), getattr(data, name)[rows])
+    assert subset.source == data.source
+
+
+def test_a_mask_one_heart_and_a_part_of_each(folder):
+    data = load(folder)
+    assert set(data[data.hearts == "v4"].hearts) == set(data["v4"].hearts) == {"v4"}
     with pytest.raises(DataError, match="no heart v9; there are v1, v2, v4, v10"):
-        dataset["v9"]
-    assert set(intracardiac.load(folder, hearts=2, cases=3, progress=False).hearts) == {"v1", "v2"}
-    assert len(intracardiac.load(folder, hearts=2, cases=3, progress=False)) == 6
-    assert dataset[np.arange(7, 14)].voltage_mv.base is not None, "neighbours are a view of the pack, not a copy"
+        data["v9"]
+    few = intracardiac.load(folder, hearts=2, cases=3, progress=False)
+    assert set(few.hearts) == {"v1", "v2"} and len(few) == 6
 
 
-def test_changing_an_array_never_changes_the_pack(folder):
-    load(folder).voltage_mv[:] = 0
+def test_sets_are_joined_and_a_folder_one_level_too_high_is_the_same_data(folder):
+    data = load(folder)
+    both = intracardiac.concatenate(data[:9], data[9:])
+    assert both.table.equals(data.table) and np.array_equal(both.voltage_mv, data.voltage_mv)
+    assert load(folder.parent).source == data.source
+
+
+def test_neighbours_are_a_view_of_the_pack_which_changing_an_array_never_changes(folder):
+    data = load(folder)
+    assert np.shares_memory(data[np.arange(7, 14)].voltage_mv, data.voltage_mv)
+    data.voltage_mv[:] = 0
     assert load(folder).voltage_mv.min() < -80
 
 
 # ---- virtual hearts where no real file is ----
 
 @pytest.fixture()
-def simulator(tmp_path, monkeypatch):
-    """A stand-in for the simulator: counts how often it is asked."""
-    source = tmp_path / "simulator" / "dataset.py"
-    source.parent.mkdir()
-    source.write_text("version = 1")
-    module = types.ModuleType("cardiac_ml.virtual.dataset")
-    module.__file__, module.asked = str(source), []
+def asked(tmp_path, monkeypatch):
+    """What a stand-in for the simulator, with the code of ``simulator/dataset.py``, was asked for."""
+    asked = []
 
-    module.count_cases = lambda hearts, cases, as_published: hearts * cases
-
-    def simulate_intracardiac(hearts=30, cases=60, seed=0, workers=None, progress=True):
-        module.asked.append((hearts, cases, seed))
+    def simulate_intracardiac(hearts, cases, seed, **how):
+        asked.append((hearts, cases, seed))
         return made_batches([f"h{number}" for number in range(hearts)], cases, seed)
 
-    module.simulate_intracardiac = simulate_intracardiac
-    monkeypatch.setitem(sys.modules, "cardiac_ml.virtual.dataset", module)
-    monkeypatch.setattr("cardiac_ml.virtual.dataset", module, raising=False)
-    empty = tmp_path / "nothing here"
-    empty.mkdir()
-    monkeypatch.chdir(empty)
-    monkeypatch.setattr("cardiac_ml.files.ROOT", empty)
-    return module
+    for name in ("simulator", "nothing here"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "simulator" / "dataset.py").write_text("version = 1")
+    monkeypatch.setattr(dataset, "__file__", str(tmp_path / "simulator" / "dataset.py"))
+    monkeypatch.setattr(dataset, "count_cases", lambda hearts, cases, as_published: hearts * cases)
+    monkeypatch.setattr(dataset, "simulate_intracardiac", simulate_intracardiac)
+    monkeypatch.chdir(tmp_path / "nothing here")
+    monkeypatch.setattr("cardiac_ml.files.ROOT", tmp_path / "nothing here")
+    return asked
 
 
-def test_without_real_files_virtual_hearts_are_made_once_and_announced(simulator, capsys):
-    sizes = {"hearts": 4, "cases": 3, "progress": False}
-    first, second = intracardiac.load(**sizes), intracardiac.load(**sizes)
+def test_without_real_files_virtual_hearts_are_made_once_and_announced(asked, capsys):
+    first, second = (intracardiac.load(hearts=4, cases=3, progress=False) for _ in range(2))
     said = capsys.readouterr().out.splitlines()
-    assert simulator.asked == [(4, 3, 0)] and np.array_equal(first.voltage_mv, second.voltage_mv)
+    assert asked == [(4, 3, 0)] and np.array_equal(first.voltage_mv, second.voltage_mv)
     assert len(first) == 12 and first.source.startswith("virtual hearts") and "scar_mm" in first.table
     assert len(said) == 2 and "virtual hearts" in said[0] and "download_intracardiac_dataset.sh" in said[0]
 
 
-def test_other_sizes_seeds_and_simulators_are_other_packs(simulator, own_cache):
-    sizes = {"hearts": 3, "cases": 2, "progress": False}
-    intracardiac.simulate(**sizes)
-    intracardiac.simulate(**sizes, seed=1)
+def test_other_sizes_seeds_and_simulators_are_other_packs(asked, own_cache):
+    code = Path(dataset.__file__)
+    for seed, version in ((0, "1"), (1, "1"), (0, "1  # a comment changes nothing")):
+        code.write_text(f"version = {version}")
+        intracardiac.simulate(3, 2, seed, progress=False)
     assert len(list(own_cache.iterdir())) == 2
-    Path(simulator.__file__).write_text("version = 1  # a comment changes nothing")
-    intracardiac.simulate(**sizes)
-    Path(simulator.__file__).write_text("version = 2")
-    intracardiac.simulate(**sizes)
-    assert simulator.asked == [(3, 2, 0), (3, 2, 1), (3, 2, 0)]
+    code.write_text("version = 2")
+    intracardiac.simulate(3, 2, progress=False)
+    assert asked == [(3, 2, 0), (3, 2, 1), (3, 2, 0)]
     assert len(list(own_cache.iterdir())) == 2, "the pack of the older simulator was removed"
 
 
-def test_real_files_come_before_virtual_ones(simulator, folder, monkeypatch):
+def test_real_files_come_before_virtual_ones(asked, folder, monkeypatch):
     monkeypatch.setenv("CARDIAC_ML_DATA", str(folder.parent))
-    assert "published" in intracardiac.load(progress=False).source and not simulator.asked
+    assert "published" in intracardiac.load(progress=False).source and not asked
     assert "virtual" in intracardiac.simulate(2, 2, seed=7, progress=False).source, "asked for by name"
 
 
@@ -176,10 +166,7 @@ from cardiac_ml.formats import intracardiac_files
 folder, cases = Path(sys.argv[1]), 16117
 folder.mkdir()
 for name, shape in intracardiac_files.SHAPES.items():  # holes instead of zeros: 2.8 GB that take no room
-    with open(folder / f"{name}.npy", "wb") as file:
-        fields = {"descr": "<f4", "fortran_order": False, "shape": (cases, *shape)}
-        np.lib.format.write_array_header_1_0(file, fields)
-        file.truncate(file.tell() + 4 * cases * int(np.prod(shape)))
+    np.lib.format.open_memmap(folder / f"{name}.npy", "w+", "<f4", (cases, *shape))
 table = intracardiac_files.tidy(pd.DataFrame({"heart": np.repeat([f"v{n}" for n in range(15)], 1075)[:cases]}))
 table.to_csv(folder / "table.csv", index=False)
 card = dict(format=intracardiac_files.PACK_FORMAT, source="sparse", unpaired=[], cases=cases,

@@ -1,4 +1,5 @@
 """The intracardiac files: found in any layout, refused with a clear word when something is wrong, and written."""
+import io
 import os
 import pickle
 import shutil
@@ -39,18 +40,17 @@ def test_the_published_folders_add_up():
     assert len(PUBLISHED_HEARTS) == 15 and "v3" not in PUBLISHED_HEARTS
 
 
-@pytest.mark.parametrize("name, design, fields", [
-    ("hearts_dd_0p2_volunteer.v1_pattern.0", "hearts_dd_0p2", {"volunteer": "v1", "pattern": "0"}),
-    ("hearts_dd_0p2_geo_act_1_bcl_gkr_I_bcl.1000.gkr.050.pattern.11.volunteer.v9", "hearts_dd_0p2_geo_act_1_bcl_gkr_I",
-     {"bcl": "1000", "gkr": "050", "pattern": "11", "volunteer": "v9"}),
-    ("hearts_dd_0p2_geo_inn_act_3_bcl_volunteer.v14.innerindex.74.bcl.1000", "hearts_dd_0p2_geo_inn_act_3_bcl",
-     {"bcl": "1000", "innerindex": "74", "volunteer": "v14"}),
-    ("hearts_dd_0p2_geo_inn_innerindex.3_volunteer.v2.scar_size.big", "hearts_dd_0p2_geo_inn",
-     {"innerindex": "3", "volunteer": "v2", "scar_size": "big"}),
-])
-def test_names_are_read_in_any_order_of_fields(name, design, fields):
+@pytest.mark.parametrize("design, rest, fields", [
+    ("hearts_dd_0p2", "volunteer.v1_pattern.0", dict(volunteer="v1", pattern="0")),
+    ("hearts_dd_0p2_geo_act_1_bcl_gkr_I", "bcl.1000.gkr.050.pattern.11.volunteer.v9",
+     dict(bcl="1000", gkr="050", pattern="11", volunteer="v9")),
+    ("hearts_dd_0p2_geo_inn_act_3_bcl", "volunteer.v14.innerindex.74.bcl.1000",
+     dict(bcl="1000", innerindex="74", volunteer="v14")),
+    ("hearts_dd_0p2_geo_inn", "innerindex.3_volunteer.v2.scar_size.big",
+     dict(innerindex="3", volunteer="v2", scar_size="big"))])
+def test_names_are_read_in_any_order_of_fields(design, rest, fields):
     for place in ("", "some/folder/"):
-        assert parse_name(f"{place}VmData_{name}.npy") == ("VmData", design, fields)
+        assert parse_name(f"{place}VmData_{design}_{rest}.npy") == ("VmData", design, fields)
 
 
 @pytest.mark.parametrize("name", ["VmData_a_volunteer.v1 (1)", "VmData_a_pattern.3", "VmData", "VmData_hearts",
@@ -80,17 +80,15 @@ def test_every_case_is_loaded_as_it_was_made(folder):
 def test_the_table_tells_what_the_names_tell(folder):
     table = load(folder).table
     row = table[table["design"] == "hearts_dd_0p2_geo_act_2_bcl_gkr_I"].iloc[1]
-    keys = ["heart", "kind", "pattern", "bcl", "gkr", "act"]
-    assert row[keys].tolist() == ["v1", "pattern", 1, 1000, 50, 2]
+    assert row[["heart", "kind", "pattern", "bcl", "gkr", "act"]].tolist() == ["v1", "pattern", 1, 1000, 50, 2]
     focal = table[table["kind"] == "focal"]
     assert len(focal) == 4 and (focal["innerindex"] == 0).all() and focal["pattern"].isna().all()
     assert table[table["design"] == "hearts_dd_0p2"]["bcl"].isna().all()
 
 
-def test_the_order_does_not_depend_on_the_file_system(folder, monkeypatch):
+def test_the_order_does_not_depend_on_the_file_system(folder):
     before = intracardiac_files.find_pairs(folder)[0]
-    files = intracardiac_files.list_files(folder)
-    shuffled = dict(sorted(files.items(), key=lambda item: hash(item[0])))
+    shuffled = dict(sorted(intracardiac_files.list_files(folder).items(), key=lambda item: hash(item[0])))
     after, pairs, _ = intracardiac_files.find_pairs(folder, shuffled)
     pd.testing.assert_frame_equal(before, after)
     assert [electrodes.relative_to(folder).as_posix() for electrodes, _ in pairs] == after["file"].tolist()
@@ -98,10 +96,10 @@ def test_the_order_does_not_depend_on_the_file_system(folder, monkeypatch):
 
 def test_files_moved_to_other_folders_still_make_pairs(folder):
     before = load(folder)
-    for role in ("pECGData", "VmData"):
-        (folder / "all" / role).mkdir(parents=True)
-        for path in [*folder.glob(f"data_*/{role}*.npy")]:
-            path.rename(folder / "all" / role / path.name)
+    for path in [*folder.glob("data_*/*.npy")]:
+        place = folder / "all" / path.name.partition("_")[0]
+        place.mkdir(parents=True, exist_ok=True)
+        path.rename(place / path.name)
     (folder / "all" / "._VmData_hearts_dd_0p2_volunteer.v1_pattern.0.npy").write_bytes(b"what an Apple archive adds")
     after = load(folder)
     assert np.array_equal(before.voltage_mv, after.voltage_mv)
@@ -147,32 +145,61 @@ def test_a_folder_without_pairs_says_how_to_get_them(tmp_path, monkeypatch):
 
 # ---- bad files ----
 
-def _damage(kind, path):
-    signal = np.load(path)
-    if kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "truncated":
-        path.write_bytes(path.read_bytes()[:-1000])
-    elif kind == "truncated in its header":
-        path.write_bytes(path.read_bytes()[:60])
-    elif kind == "pickled array":
-        np.save(path, signal.astype(object), allow_pickle=True)
-    elif kind == "pickle":
-        path.write_bytes(pickle.dumps(signal))
-    elif kind == "web page":
-        path.write_bytes(b"<!DOCTYPE html><title>404</title>" * 9)
-    elif kind == "archive":
-        with path.open("wb") as file:
-            np.savez(file, signal)
-    elif kind == "10^12 rows":
-        with path.open("wb") as file:
-            fields = {"descr": "<f8", "fortran_order": False, "shape": (10**12, 75)}
-            np.lib.format.write_array_header_1_0(file, fields)
-    else:
-        changed = {"74 points": signal[:, :-1], "transposed": signal.T, "reshaped": signal.reshape(-1),
-                   "whole numbers": signal.astype(int), "in volts": signal / 1000, "in microvolts": signal * 1000,
-                   "upside down": -signal, "constant": 0 * signal - 85, "half precision": signal.astype(np.float16)}
-        np.save(path, changed[kind])
+def as_bytes(array, save=np.save):
+    file = io.BytesIO()
+    save(file, array)
+    return file.getvalue()
+
+
+def with_nan(voltage_mv):
+    voltage_mv[20:, 5] = np.nan
+    return voltage_mv
+
+
+BAD_VOLTAGES = {  # what the file holds, bytes or an array, and how it is refused
+    "empty": (lambda mv: b"", ["an empty file", "download_intracardiac_dataset.sh"]),
+    "truncated": (lambda mv: as_bytes(mv)[:-1000], ["truncated", "download_intracardiac_dataset.sh"]),
+    "truncated in its header": (lambda mv: as_bytes(mv)[:60], ["truncated"]),
+    "10^12 rows": (lambda mv: as_bytes(mv).replace(b"(500, 75), }          ", b"(1000000000000, 75), }"),
+                   ["cannot be read"]),
+    "pickled array": (lambda mv: mv.astype(object), ["pickle", "never read"]),
+    "pickle": (pickle.dumps, ["not a .npy file", "pickles are never read"]),
+    "web page": (lambda mv: b"<!DOCTYPE html><title>404</title>" * 9, ["not a .npy file", "<!DOCTYP"]),
+    "archive": (lambda mv: as_bytes(mv, np.savez), ["an archive", "expected real numbers"]),
+    "74 points": (lambda mv: mv[:, :-1], ["(500, 74)", "expected (500, 75)"]),
+    "transposed": (lambda mv: mv.T, ["(75, 500)", "transposed", ".T"]),
+    "reshaped": (lambda mv: mv.reshape(-1), ["(37500,)", "expected (500, 75)"]),
+    "whole numbers": (lambda mv: mv.astype(int), ["int64", "real numbers"]),
+    "half precision": (lambda mv: mv.astype(np.float16), ["float16", "real numbers"]),
+    "in volts": (lambda mv: mv / 1000, ["0.025", "Is it in mV"]),
+    "in microvolts": (lambda mv: mv * 1000, ["Is it in mV"]),
+    "upside down": (lambda mv: -mv, ["with its sign?"]),
+    "constant": (lambda mv: 0 * mv - 85, ["stays at -85 .. -85 mV"]),
+    "NaN, which is no point that never activates": (with_nan, ["NaN or infinity 480 times", "row 20, column 5"]),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_VOLTAGES)
+def test_a_bad_voltage_file_is_named(folder, own_cache, kind):
+    damaged, words = BAD_VOLTAGES[kind]
+    path = next((folder / "data_hearts_dd_0p2_geo_act_1_bcl").glob("VmData*v4.npy"))
+    content = damaged(np.load(path))
+    path.write_bytes(content if isinstance(content, bytes) else as_bytes(content))
+    refused(folder, path, *words)
+    assert not list(own_cache.glob("*")) and not list(own_cache.glob(".*")), "nothing half-made is left"
+
+
+def test_a_bad_electrode_file_is_named(folder):
+    path = folder / PLACE / "pECGData_hearts_dd_0p2_volunteer.v2_pattern.1.npy"
+    electrodes = np.load(path)
+    for changed, *words in ((electrodes.T, "(10, 500)", "transposed"), (electrodes * 0, "all values are zero"),
+                            (electrodes * 1000, "are these microvolts?")):
+        np.save(path, changed)
+        refused(folder, path, *words)
+    for value in (np.nan, np.inf):
+        electrodes[17, 3] = value
+        np.save(path, electrodes)
+        refused(folder, path, "NaN or infinity", "row 17, column 3")
 
 
 @pytest.mark.parametrize("content", [b"", b'file,kind\n"a,b\n', b"file,kind\n\xff,b\n", b"file,kind\na,b\na,b,c,d\n",
@@ -191,47 +218,6 @@ def test_a_case_copied_under_another_name_is_said(folder):
         assert len(load(folder)) == 29
 
 
-@pytest.mark.parametrize("kind, words", [
-    ("empty", ["an empty file", "download_intracardiac_dataset.sh"]),
-    ("truncated", ["truncated", "download_intracardiac_dataset.sh"]),
-    ("truncated in its header", ["truncated"]),
-    ("pickled array", ["pickle", "never read"]),
-    ("pickle", ["not a .npy file", "pickles are never read"]),
-    ("web page", ["not a .npy file", "<!DOCTYP"]),
-    ("archive", ["an archive", "expected real numbers"]),
-    ("74 points", ["(500, 74)", "expected (500, 75)"]),
-    ("transposed", ["(75, 500)", "transposed", ".T"]),
-    ("reshaped", ["(37500,)", "expected (500, 75)"]),
-    ("whole numbers", ["int64", "real numbers"]),
-    ("in volts", ["0.025", "Is it in mV"]),
-    ("in microvolts", ["Is it in mV"]),
-    ("upside down", ["with its sign?"]),
-    ("constant", ["stays at -85 .. -85 mV"]),
-    ("half precision", ["float16", "real numbers"]),
-    ("10^12 rows", ["cannot be read"]),
-])
-def test_a_bad_voltage_file_is_named(folder, own_cache, kind, words):
-    path = next((folder / "data_hearts_dd_0p2_geo_act_1_bcl").glob("VmData*v4.npy"))
-    _damage(kind, path)
-    refused(folder, path, *words)
-    assert not list(own_cache.glob("*")) and not list(own_cache.glob(".*")), "nothing half-made is left"
-
-
-def test_a_bad_electrode_file_is_named(folder):
-    path = folder / PLACE / "pECGData_hearts_dd_0p2_volunteer.v2_pattern.1.npy"
-    electrodes = np.load(path)
-    np.save(path, electrodes.T)
-    refused(folder, path, "(10, 500)", "transposed")
-    for value in (np.nan, np.inf):
-        electrodes[17, 3] = value
-        np.save(path, electrodes)
-        refused(folder, path, "NaN or infinity", "row 17, column 3")
-    for factor, words in ((0, "all values are zero"), (1000, "are these microvolts?")):
-        electrodes[17, 3] = 1
-        np.save(path, electrodes * factor)
-        refused(folder, path, words)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
 def test_links_that_lead_nowhere_or_in_a_circle_are_named(folder):
     (folder / "VmData_gone.npy").symlink_to(folder / "nowhere")
@@ -239,14 +225,6 @@ def test_links_that_lead_nowhere_or_in_a_circle_are_named(folder):
     (folder / "VmData_gone.npy").unlink()
     (folder / "circle").symlink_to(folder)
     refused(folder, "circle", "in a circle?")
-
-
-def test_nan_in_a_voltage_is_not_a_point_that_never_activates(folder):
-    path = folder / PLACE / "VmData_hearts_dd_0p2_volunteer.v2_pattern.1.npy"
-    voltage = np.load(path)
-    voltage[20:, 5] = np.nan
-    np.save(path, voltage)
-    refused(folder, path, "NaN or infinity 480 times", "row 20, column 5")
 
 
 def test_other_precisions_and_orders_of_storage_are_read(folder):
@@ -275,16 +253,14 @@ def test_written_pairs_have_the_published_layout(tmp_path):
 
 
 def test_what_was_written_is_read_again_with_all_its_columns(tmp_path):
-    out = write_pairs(made_batches(), tmp_path / "out")
-    pack = intracardiac_files.write_pack(made_batches(), tmp_path / "p", 12, "made")
-    dataset, direct = load(out), intracardiac.open_pack(pack)
+    written = load(write_pairs(made_batches(), tmp_path / "out"))
+    packed = intracardiac.open_pack(intracardiac_files.write_pack(made_batches(), tmp_path / "p", 12, "made"))
     keys = ["heart", "kind", "pattern", "innerindex", "bcl", "gkr", "scar_mm"]
-    both = [one.table[keys].sort_values(["heart", "scar_mm"]) for one in (dataset, direct)]
-    pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in both))
-    rows = [table.index.to_numpy() for table in both]
-    assert np.array_equal(dataset.voltage_mv[rows[0]], direct.voltage_mv[rows[1]])
-    assert np.array_equal(dataset.activation_ms[rows[0]], direct.activation_ms[rows[1]])
-    assert "virtual hearts" in dataset.source
+    written, packed = (data[data.table.sort_values(["heart", "scar_mm"]).index] for data in (written, packed))
+    pd.testing.assert_frame_equal(written.table[keys], packed.table[keys])
+    assert np.array_equal(written.voltage_mv, packed.voltage_mv)
+    assert np.array_equal(written.activation_ms, packed.activation_ms)
+    assert "virtual hearts" in written.source
 
 
 def test_cases_with_equal_names_go_to_the_next_design_and_then_are_refused(tmp_path):
@@ -299,11 +275,10 @@ def test_cases_with_equal_names_go_to_the_next_design_and_then_are_refused(tmp_p
 def test_a_folder_that_holds_data_is_never_written_over(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("three years")
-    with pytest.raises(DataError, match="mine holds data, which is never overwritten.*new folder"):
-        write_pairs(made_batches(), tmp_path / "mine")
+    for place in (tmp_path / "mine", tmp_path / "mine" / "thesis.txt"):
+        with pytest.raises(DataError, match=f"{place.name} holds data, which is never overwritten.*new folder"):
+            write_pairs(made_batches(), place)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
-    with pytest.raises(DataError, match="never overwritten"):
-        write_pairs(made_batches(), tmp_path / "mine" / "thesis.txt")
 
 
 def test_pairs_half_written_do_not_appear(tmp_path):

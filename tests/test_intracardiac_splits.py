@@ -11,55 +11,46 @@ from cardiac_ml.formats.point_order import recover_point_order
 from cardiac_ml.intracardiac import TEST_HEARTS, split_by_heart
 
 
-def made_table(hearts, cases=20):
-    """For each heart ``cases`` rows, half by pattern and half by focal site."""
+def made_table(hearts):
+    """For each heart ten rows by pattern and ten by focal site."""
     rows = [{"heart": heart, "pattern" if case % 2 else "innerindex": case // 2}
-            for heart in hearts for case in range(cases)]
+            for heart in hearts for case in range(20)]
     return tidy(pd.DataFrame(rows))
 
 
-def parts(table, split):
+def parts(table, **named):
+    """The hearts of train, valid and test, once every row is in one of them."""
+    split = split_by_heart(table, **named)
+    assert np.array_equal(np.sort(np.concatenate(split)), np.arange(len(table)))
     return [set(table["heart"].iloc[rows]) for rows in split]
 
 
-def is_whole(table, split):
-    return np.array_equal(np.sort(np.concatenate(split)), np.arange(len(table))) and all(len(part) for part in split)
-
-
-def test_the_published_hearts_have_a_fixed_split():
-    table = made_table(PUBLISHED_HEARTS)
-    split = split_by_heart(table)
-    assert is_whole(table, split) and parts(table, split)[1:] == [{"v12", "v13"}, {"v14", "v15", "v16"}]
-    some = table[table["heart"] != "v16"].reset_index(drop=True)
-    assert parts(some, split_by_heart(some))[1:] == [{"v12", "v13"}, {"v14", "v15"}], "stable on a partial download"
+def test_the_published_hearts_have_a_fixed_split_stable_on_a_partial_download():
     assert TEST_HEARTS == ("v14", "v15", "v16")
+    table = made_table(PUBLISHED_HEARTS)
+    assert parts(table) == [set(PUBLISHED_HEARTS[:10]), {"v12", "v13"}, {"v14", "v15", "v16"}]
+    assert parts(table[table["heart"] != "v16"].reset_index(drop=True))[1:] == [{"v12", "v13"}, {"v14", "v15"}]
 
 
 @pytest.mark.parametrize("count, valid, test", [(3, 1, 1), (12, 2, 2), (30, 4, 6)])
 def test_other_hearts_are_split_by_number(count, valid, test):
     hearts = [f"h{number}" for number in range(count)]
-    table = made_table(hearts, cases=2)
-    split = split_by_heart(table)
-    assert is_whole(table, split)
-    assert parts(table, split) == [set(hearts[:-valid - test]), set(hearts[-valid - test:-test]), set(hearts[-test:])]
+    assert parts(made_table(hearts)) == [
+        set(hearts[:-valid - test]), set(hearts[-valid - test:-test]), set(hearts[-test:])]
 
 
-def test_hearts_can_be_named_and_wrong_names_are_said():
+def test_hearts_can_be_named_and_wrong_names_and_too_few_are_said():
     table = made_table(["a", "b", "c", "d"])
-    split = split_by_heart(table, test=["a"])
-    assert parts(table, split) == [{"b", "c"}, {"d"}, {"a"}]
-    assert parts(table, split_by_heart(table, ["a"], ["b"]))[1] == {"b"}
-    assert parts(table, split_by_heart(table, test=())) == [{"a", "b", "c"}, {"d"}, set()]
+    assert parts(table, test=["a"]) == [{"b", "c"}, {"d"}, {"a"}]
+    assert parts(table, test=["a"], valid=["b"])[1] == {"b"}
+    assert parts(table, test=()) == [{"a", "b", "c"}, {"d"}, set()]
     with pytest.raises(DataError, match=r"no heart \['z'\].*The hearts are a, b, c, d"):
         split_by_heart(table, test=["z"])
     with pytest.raises(DataError, match="in valid and in test"):
         split_by_heart(table, ["a"], ["a"])
-
-
-@pytest.mark.parametrize("hearts", [["a"], ["a", "b"]])
-def test_too_few_hearts_are_an_error(hearts):
-    with pytest.raises(DataError, match="too few hearts to split.*Three hearts at least"):
-        split_by_heart(made_table(hearts))
+    for hearts in (["a"], ["a", "b"]):
+        with pytest.raises(DataError, match="too few hearts to split.*Three hearts at least"):
+            split_by_heart(made_table(hearts))
 
 
 # ---- the order of the points ----
@@ -73,9 +64,8 @@ def shuffled_hearts(tmp_path, hearts=("v1", "v2"), left_out=(), noise_ms=0.0):
     for heart in hearts:
         mixed = random.permutation(75)
         columns[heart] = np.argsort(mixed)
-        sites = [site for site in range(75) if site not in left_out]
-        times = [distance[site] for site in sites]
-        times += [np.minimum(distance[one] + 5, distance[two]) for one, two in ((1, 9), (30, 2), (7, 70))]
+        sites = np.setdiff1d(np.arange(75), left_out)
+        times = [*distance[sites], *(np.minimum(distance[a] + 5, distance[b]) for a, b in ((1, 9), (30, 2), (7, 70)))]
         times = [1.3 + time / 0.6 + random.uniform(0, noise_ms, 75) for time in times]
         signals = [made_signals(time[mixed]) for time in times]
         table = pd.DataFrame({"heart": heart, "innerindex": pd.array([*sites, None, None, None], "Int64")})
@@ -85,18 +75,19 @@ def shuffled_hearts(tmp_path, hearts=("v1", "v2"), left_out=(), noise_ms=0.0):
     return intracardiac.open_pack(write_pack(batches, tmp_path / "pack", cases, "made")), columns
 
 
-def test_shuffled_columns_are_found_exactly(tmp_path):
+def sites_come_first(dataset):
+    """Does each focal case begin at the point of its stimulus?"""
+    focal = dataset.table["innerindex"].notna().to_numpy()
+    return np.array_equal(dataset.activation_ms[focal].argmin(axis=1), dataset.table["innerindex"][focal])
+
+
+def test_shuffled_columns_are_found_and_put_in_order_once_and_only_when_asked(tmp_path, own_cache):
     dataset, columns = shuffled_hearts(tmp_path)
     order = recover_point_order(dataset)
     assert all(np.array_equal(order.columns[heart], columns[heart]) for heart in columns)
     report = order.report.set_index("heart").loc["v2"]
     assert report["sure"] and report["focal_points"] == report["earliest"] == 75 and report["margin_ms"] > 0
     assert report["moved"] > 60
-
-
-def test_reordering_is_done_only_when_asked_and_once(tmp_path, own_cache):
-    dataset, columns = shuffled_hearts(tmp_path)
-    order = recover_point_order(dataset)
     ordered = intracardiac.reorder(dataset, order)
     for row, heart in enumerate(dataset.hearts):
         assert np.array_equal(ordered.voltage_mv[row], dataset.voltage_mv[row][columns[heart]])
@@ -105,8 +96,7 @@ def test_reordering_is_done_only_when_asked_and_once(tmp_path, own_cache):
     assert "points put in order" in ordered.source and "points put in order" not in dataset.source
     again = recover_point_order(ordered)
     assert (again.report["moved"] == 0).all() and again.report["sure"].all()
-    focal = ordered.table["innerindex"].notna().to_numpy()
-    assert np.array_equal(ordered.activation_ms[focal].argmin(axis=1), ordered.table["innerindex"][focal])
+    assert sites_come_first(ordered)
 
 
 def test_columns_come_in_point_order_and_doubtful_hearts_are_left_out(tmp_path, own_cache, capsys):
@@ -130,9 +120,8 @@ def test_few_cases_of_files_come_in_the_order_that_all_of_them_show(tmp_path, ow
     few = intracardiac.load(tmp_path, cases=26)
     assert "in the order of the recording points in 2 hearts" in capsys.readouterr().out
     assert list(few.hearts) == ["v1"] * 26 + ["v2"] * 26
-    focal = few.table["innerindex"].notna().to_numpy()
-    assert focal.sum() == 50, "every third case: 75 focal ones come first in each heart, three others last"
-    assert np.array_equal(few.activation_ms[focal].argmin(axis=1), few.table["innerindex"][focal])
+    assert few.table["innerindex"].count() == 50, "every third case: 75 focal ones come first, three others last"
+    assert sites_come_first(few)
     assert len(set(intracardiac.load(tmp_path, hearts=1, cases=500).hearts)) == 1
     assert list(intracardiac.load(tmp_path, hearts=6, cases=5).hearts) == ["v1"] * 15 + ["v2"] * 15, "30 cases, shared"
     every = intracardiac.load(tmp_path)
@@ -141,25 +130,20 @@ def test_few_cases_of_files_come_in_the_order_that_all_of_them_show(tmp_path, ow
 
 
 def test_one_missing_point_is_found_by_elimination_and_two_are_not(tmp_path):
-    dataset, columns = shuffled_hearts(tmp_path / "one", hearts=("v1",), left_out=(40,))
-    order = recover_point_order(dataset)
-    assert np.array_equal(order.columns["v1"], columns["v1"]) and order.report["sure"][0]
-    assert order.report["focal_points"][0] == 74
-    dataset, columns = shuffled_hearts(tmp_path / "two", hearts=("v1",), left_out=(40, 41))
-    order = recover_point_order(dataset)
-    known = np.setdiff1d(np.arange(75), (40, 41))
-    assert np.array_equal(order.columns["v1"][known], columns["v1"][known]) and not order.report["sure"][0]
+    for place, left_out in (("one", [40]), ("two", [40, 41])):
+        dataset, columns = shuffled_hearts(tmp_path / place, hearts=("v1",), left_out=left_out)
+        order = recover_point_order(dataset)
+        found = np.arange(75) if place == "one" else np.setdiff1d(np.arange(75), left_out)
+        assert np.array_equal(order.columns["v1"][found], columns["v1"][found])
+        assert order.report["focal_points"][0] == 75 - len(left_out) and order.report["sure"][0] == (place == "one")
     with pytest.raises(DataError, match="not sure in heart v1.*order.report"):
         intracardiac.reorder(dataset, order)
 
 
-def test_noise_that_hides_the_earliest_point_makes_the_report_unsure(tmp_path):
-    dataset, _ = shuffled_hearts(tmp_path, hearts=("v1",), noise_ms=60)
+def test_nothing_is_claimed_where_noise_hides_the_earliest_point_or_no_case_is_focal(tmp_path):
+    dataset, _ = shuffled_hearts(tmp_path / "noise", hearts=("v1",), noise_ms=60)
     report = recover_point_order(dataset).report
     assert not report["sure"][0] and report["earliest"][0] < 70 and report["margin_ms"][0] < 0
-
-
-def test_without_focal_cases_nothing_is_claimed(tmp_path):
     place = write_pack(made_batches(cases=1), tmp_path / "pack", 3, "made")
     report = recover_point_order(intracardiac.open_pack(place)).report
     assert not report["sure"].any() and (report["focal_points"] == 0).all() and report["margin_ms"].isna().all()
@@ -170,14 +154,3 @@ def test_bad_sites_are_refused(tmp_path):
     dataset.table["innerindex"] += 1
     with pytest.raises(DataError, match="heart v1 has innerindex 1 .. 75, expected 0 .. 74"):
         recover_point_order(dataset)
-
-
-def test_the_columns_of_a_virtual_heart_are_found_exactly(tmp_path):
-    pytest.importorskip("numba")
-    from cardiac_ml.virtual import dataset as simulator
-
-    mixed = np.random.default_rng(3).permutation(75)
-    electrodes, voltage, table = simulator.simulate_heart(0, 1, 40)  # of these, 75 focal ones at the recording points
-    place = write_pack([(electrodes, voltage[:, :, mixed], table)], tmp_path / "pack", len(table), "made")
-    order = recover_point_order(intracardiac.open_pack(place))
-    assert np.array_equal(order.columns["v1"], np.argsort(mixed)) and order.report["sure"][0]

@@ -4,26 +4,17 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
+from tiny import made_scores
 
 from cardiac_ml import metrics
 from cardiac_ml.activation import apd90_ms
 from cardiac_ml.files import DataError
 
 
-def drawn(seed, rows=200, classes=5, ties=False):
-    """Truth with every class, and probabilities that know a little."""
-    rng = np.random.default_rng(seed)
-    share = np.r_[0.6, np.full(classes - 1, 0.4 / (classes - 1))]
-    truth = np.r_[np.arange(classes), rng.choice(classes, rows - classes, p=share)]
-    score = rng.normal(size=(rows, classes)) + 1.5 * np.eye(classes)[truth]
-    probability = np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
-    return truth, np.round(probability, 1) if ties else probability
-
-
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([2, 3, 5]), st.booleans())
 def test_scores_agree_with_scikit_learn(seed, classes, ties):
-    truth, probability = drawn(seed, classes=classes, ties=ties)
+    truth, probability = made_scores(seed, classes=classes, ties=ties)
     called = probability.argmax(axis=1)
     assert metrics.accuracy(truth, probability) == pytest.approx(reference.accuracy_score(truth, called))
     balanced = reference.balanced_accuracy_score(truth, called)
@@ -38,7 +29,7 @@ def test_scores_agree_with_scikit_learn(seed, classes, ties):
 
 
 def test_brier_is_the_squared_distance():
-    truth, probability = drawn(1, classes=2)
+    truth, probability = made_scores(1, classes=2)
     assert metrics.brier(truth, probability) == pytest.approx(reference.brier_score_loss(truth, probability[:, 1]))
     assert metrics.brier(np.array([0, 2]), np.eye(3)[[0, 1]]) == pytest.approx(1.0)  # one right (0), one wrong (2)
 
@@ -52,31 +43,28 @@ def test_calibration_error_is_zero_for_honest_probabilities_and_large_for_boasti
     assert metrics.calibration_error(rng.integers(0, 2, 50_000), probability) == pytest.approx(0.25, abs=0.01)
 
 
-def test_an_absent_class_is_left_out_and_a_lone_class_has_no_auroc():
+def test_an_absent_class_is_left_out_one_never_called_counts_and_a_lone_class_has_no_auroc():
     truth, prediction = np.array([0, 0, 1, 1]), np.eye(3)[[0, 2, 1, 1]]
     assert metrics.balanced_accuracy(truth, prediction) == pytest.approx(0.75)
     assert metrics.macro_f1(truth, prediction) == pytest.approx((2 / 3 + 1) / 2)
     assert np.isnan(metrics.OF_CLASS["sensitivity"](metrics.confusion(truth, prediction))[2])
     assert np.isnan(metrics.auroc(np.zeros(4, int), prediction))
-
-
-def test_all_normal_has_the_accuracy_of_the_common_class_and_a_poor_macro_f1():
-    truth = np.repeat(np.arange(5), [828, 25, 66, 7, 74])
-    prediction = np.eye(5)[np.zeros(1000, int)]
-    assert metrics.accuracy(truth, prediction) == 0.828
-    assert metrics.macro_f1(truth, prediction) == pytest.approx(0.181, abs=5e-4)
+    truth, all_normal = np.repeat(np.arange(5), [828, 25, 66, 7, 74]), np.eye(5)[np.zeros(1000, int)]
+    assert metrics.accuracy(truth, all_normal) == 0.828
+    assert metrics.macro_f1(truth, all_normal) == pytest.approx(0.181, abs=5e-4)
 
 
 def test_the_threshold_reaches_the_sensitivity_and_no_higher_one_does():
-    truth, probability = drawn(4, classes=2)
+    truth, probability = made_scores(4, classes=2)
     score, hit = probability[:, 1], truth == 1
     threshold = metrics.threshold_for(hit, score, 0.9)
-    assert np.mean(score[hit] >= threshold) >= 0.9
-    assert np.mean(score[hit] > threshold) < 0.9
+    assert np.mean(score[hit] > threshold) < 0.9 <= np.mean(score[hit] >= threshold)
+    with pytest.raises(DataError, match="no row is a hit"):
+        metrics.threshold_for(truth > 1, score)
 
 
 def test_the_dictionary_names_each_class():
-    truth, probability = drawn(5, classes=3)
+    truth, probability = made_scores(5, classes=3)
     scores = metrics.classification(("N", "S", "V"))
     table = metrics.by_class(truth, probability, ("N", "S", "V"))
     assert scores["sensitivity S"](truth, probability) == table[1]["sensitivity"]
@@ -95,8 +83,7 @@ def traces(onset_ms, apd_ms=250.0, length=500):
 
 @pytest.fixture
 def maps():
-    rng = np.random.default_rng(0)
-    return rng.uniform(10, 120, (6, 75)), rng.permutation(np.repeat(["v1", "v2", "v3"], 2))
+    return np.random.default_rng(0).uniform(10, 120, (6, 75))
 
 
 def test_apd90_of_a_known_trace():
@@ -104,44 +91,35 @@ def test_apd90_of_a_known_trace():
     assert np.isnan(apd90_ms(traces(np.full((1, 1), 400.0)))).all()  # still up at the end
 
 
-def test_a_perfect_map_scores_perfectly_and_a_shift_costs_its_size(maps):
-    truth, _ = maps
-    assert metrics.mae_ms(truth, truth) == 0 and metrics.map_correlation(truth, truth) == pytest.approx(1)
+def test_a_perfect_map_scores_perfectly_a_shift_costs_its_size_and_missing_labels_are_counted(maps):
+    assert metrics.mae_ms(maps, maps) == 0 and metrics.map_correlation(maps, maps) == pytest.approx(1)
     for score in (metrics.mae_ms, metrics.rmse_ms, metrics.p95_ms):
-        assert score(truth, truth + 3) == pytest.approx(3)
-    assert metrics.map_correlation(truth, truth + 3) == pytest.approx(1)
+        assert score(maps, maps + 3) == pytest.approx(3)
+    assert metrics.map_correlation(maps, maps + 3) == pytest.approx(1)
+    known = np.where(np.arange(450).reshape(6, 75) < 10, np.nan, maps)
+    assert metrics.mae_ms(known, maps + 2) == pytest.approx(2)
+    assert metrics.map_correlation(known, maps + 2) == pytest.approx(1)
+    assert metrics.missing(known, maps + 2) == 10
 
 
-def test_an_answer_that_says_nothing_is_not_left_out():
+def test_an_answer_that_says_nothing_is_not_left_out(maps):
     """Else a hand-in with one case, or one point, would learn of it alone."""
-    truth = traces(np.linspace(30, 90, 8).reshape(2, 4))
+    onset = np.linspace(30, 90, 8).reshape(2, 4)
+    truth = traces(onset)
     guess = truth.copy()
     guess[0, 1:] = -80  # three points that never fire
-    late = 500 - np.linspace(30, 90, 8)[1:4]
-    assert metrics.upstroke_error_ms(truth, guess) == pytest.approx(late.sum() / 8, abs=1)
-    maps = np.random.default_rng(0).uniform(10, 90, (4, 75))
-    flat = np.where(np.arange(4)[:, None] < 3, 50.0, maps)
-    assert metrics.map_correlation(maps, flat) == pytest.approx(0.25)
-
-
-def test_missing_labels_are_left_out_and_counted(maps):
-    truth = maps[0].copy()
-    guess = truth + 2
-    truth[0, :10] = np.nan
-    assert metrics.mae_ms(truth, guess) == pytest.approx(2)
-    assert metrics.map_correlation(truth, guess) == pytest.approx(1)
-    assert metrics.missing(truth, guess) == 10
+    assert metrics.upstroke_error_ms(truth, guess) == pytest.approx((500 - onset[0, 1:]).sum() / 8, abs=1)
+    flat = np.where(np.arange(4)[:, None] < 3, 50.0, maps[:4])
+    assert metrics.map_correlation(maps[:4], flat) == pytest.approx(0.25)
 
 
 def test_earliest_site_distance(maps):
-    truth = maps[0]
     points = np.random.default_rng(1).uniform(0, 90, (75, 3))
-    first, other = truth[0].argmin(), 5
-    guess = truth[:1].copy()
-    assert metrics.earliest_site_mm(truth[:1], guess, points) == 0
-    guess[0, other] = -1
-    expected = np.linalg.norm(points[first] - points[other])
-    assert metrics.earliest_site_mm(truth[:1], guess, points) == pytest.approx(expected)
+    truth, guess = maps[:1], maps[:1].copy()
+    assert metrics.earliest_site_mm(truth, guess, points) == 0
+    guess[0, 5] = -1
+    expected = np.linalg.norm(points[truth.argmin()] - points[5])
+    assert metrics.earliest_site_mm(truth, guess, points) == pytest.approx(expected)
 
 
 def test_voltage_scores_see_their_own_kind_of_error():
@@ -190,28 +168,21 @@ def test_the_truth_of_classes_is_class_numbers(truth, prediction):
                 score(truth, prediction)
 
 
-def test_what_is_no_probability_has_no_brier_and_one_column_no_score():
-    truth = np.array([0, 1, 1])
-    for score in (metrics.brier, metrics.calibration_error):
-        with pytest.raises(DataError, match="probabilities between 0 and 1, found -2 to 3"):
-            score(truth, np.array([[3.0, -2], [0, 1], [0, 1]]))
-    with pytest.raises(DataError, match="one column"):
-        metrics.accuracy(truth, np.ones((3, 1)))
-    with pytest.raises(DataError, match="holds -1"):
-        metrics.accuracy(truth, np.array([0, 1, -1]))
-    with pytest.raises(DataError, match="no row is a hit"):
-        metrics.threshold_for(truth > 1, np.ones(3))
-    assert metrics.bootstrap({"AUROC": metrics.auroc}, [0, 1, 1], [0.1, 0.9, 0.8])["AUROC"].value == 1
+@pytest.mark.parametrize("score, prediction, words", [
+    *((score, [[3.0, -2], [0, 1], [0, 1]], "probabilities between 0 and 1, found -2 to 3")
+      for score in (metrics.brier, metrics.calibration_error)),
+    (metrics.accuracy, [[1], [1], [1]], "one column"), (metrics.accuracy, [0, 1, -1], "holds -1"),
+    (metrics.accuracy, [0.2, 0.7], "of the same cases"), (metrics.auroc, [0, 1, 0], "look like class numbers")])
+def test_predictions_of_classes_that_have_no_score_are_refused(score, prediction, words):
+    with pytest.raises(DataError, match=words):
+        score([0, 1, 1], prediction)
 
 
 def test_labels_and_scores_of_one_class_are_taken_for_what_they_are():
     truth, chance = np.array([0, 1, 1, 0]), np.array([0.2, 0.7, 0.4, 0.1])
     assert metrics.accuracy(truth, np.array([0, 1, 0, 0])) == metrics.accuracy(truth, chance) == 0.75
     assert metrics.auroc(truth, chance) == metrics.auroc(truth, np.column_stack([1 - chance, chance])) == 1
-    with pytest.raises(DataError, match="look like class numbers"):
-        metrics.auroc(truth, np.array([0, 1, 0, 0]))
-    with pytest.raises(DataError, match="of the same cases"):
-        metrics.accuracy(truth, chance[:3])
+    assert metrics.bootstrap({"AUROC": metrics.auroc}, [0, 1, 1], [0.1, 0.9, 0.8])["AUROC"].value == 1
 
 
 # ---- the bootstrap ----
@@ -238,16 +209,15 @@ def test_it_is_what_a_plain_loop_gives(scores, make):
         if score is metrics.missing:
             continue
         rows = [np.concatenate([np.tile(members[g], times) for g, times in enumerate(world)]) for world in weights]
-        drawn = np.array([score(truth[r.astype(int)], prediction[r.astype(int)]) for r in rows])
-        on_logarithm = getattr(score, "limits", (0, np.inf)) == (0, np.inf)
-        ends = np.log(found[name][1:]) if on_logarithm else np.array(found[name][1:])
-        spread = (np.log(drawn) if on_logarithm else drawn).std(ddof=1)
-        value = score(truth, prediction)
-        middle, half = np.log(value) if on_logarithm else value, stats.t.ppf(0.95, 5) * spread * np.sqrt(6 / 5)
+        drawn = np.array([score(truth[some], prediction[some]) for some in rows])
+        value, on_logarithm = score(truth, prediction), getattr(score, "limits", (0, np.inf)) == (0, np.inf)
+        scale = np.log if on_logarithm else np.asarray
+        half = stats.t.ppf(0.95, 5) * scale(drawn).std(ddof=1) * np.sqrt(6 / 5)
+        low, high = scale(value) - half, scale(value) + half
         further = (1.5 if name.startswith("RMSE") else 1) * half ** 2
-        expected = middle - half, (middle + half + further if on_logarithm else min(1, middle + half))
+        expected = low, (high + further if on_logarithm else min(1, high))
         assert found[name].value == pytest.approx(value)
-        assert ends == pytest.approx(expected, rel=1e-4), name
+        assert scale(found[name][1:]) == pytest.approx(expected, rel=1e-6), name
 
 
 def test_statistics_of_all_rows_are_not_averages_of_groups():
@@ -307,34 +277,27 @@ def test_equal_predictions_are_rarely_called_different_and_unequal_ones_are(grou
     assert np.mean(np.array(equal) < 0.05) <= 0.06 and np.mean(np.array(unequal) < 0.05) > 0.9
 
 
-def test_a_single_heart_tells_no_difference():
-    truth = np.zeros((4, 75))
-    assert np.isnan(metrics.compare(metrics.mae_ms, truth, truth + 1, truth + 9, list("aaaa")).p)
-    assert metrics.compare(metrics.mae_ms, truth, truth + 1, truth + 1, list("aabb")).p == 1
-
-
 def test_patients_give_a_wider_interval_than_rows_and_one_patient_gives_none():
     patient = np.repeat(np.arange(20), 50)
-    truth = np.zeros(1000, int)
-    prediction = np.eye(2)[(patient < 4).astype(int)]  # four patients all wrong, the others all right
-    rows, people = (metrics.bootstrap({"accuracy": metrics.accuracy}, truth, prediction, groups)["accuracy"]
-                    for groups in (None, patient))
+    truth, prediction = np.zeros(1000, int), np.eye(2)[(patient < 4).astype(int)]  # four of them all wrong
+    rows, people, again, alone = (metrics.bootstrap({"": metrics.accuracy}, truth, prediction, groups)[""]
+                                  for groups in (None, patient, patient, np.zeros(1000)))
     assert people.high - people.low > 4 * (rows.high - rows.low) and rows.low < 0.8 < rows.high
-    alone = metrics.bootstrap({"accuracy": metrics.accuracy}, truth, prediction, np.zeros(1000))["accuracy"]
-    assert alone.value == 0.8 and np.isnan(alone.low)
-    again = metrics.bootstrap({"accuracy": metrics.accuracy}, truth, prediction, patient)["accuracy"]
     assert people == again, "repeatable"
+    assert alone.value == 0.8 and np.isnan(alone.low)
     with pytest.raises(DataError, match="3 groups for 1000 cases"):
         metrics.bootstrap(metrics.CLASSIFICATION, truth, prediction, [1, 2, 3])
+    maps = np.zeros((4, 75))
+    assert np.isnan(metrics.compare(metrics.mae_ms, maps, maps + 1, maps + 9, list("aaaa")).p)
+    assert metrics.compare(metrics.mae_ms, maps, maps + 1, maps + 1, list("aabb")).p == 1
 
 
 def test_a_table_has_a_row_a_score():
-    truth, probability = drawn(7)
-    table = metrics.bootstrap_table(metrics.classification("NSVFQ"), truth, probability, np.arange(200) // 10)
+    table = metrics.bootstrap_table(metrics.classification("NSVFQ"), *made_scores(7), np.arange(200) // 10)
     assert list(table.columns) == ["score", "from", "to"] and {"macro-F1", "sensitivity S"} <= set(table.index)
     assert (table["from"] <= table["score"]).all() and (table["score"] <= table["to"]).all() and table["to"].max() <= 1
-    labels = metrics.bootstrap_table(metrics.ACTIVATION, np.ones((4, 75)), np.ones((4, 75)), list("aabb"))
-    assert "labels left out" not in labels.index
+    maps = metrics.bootstrap_table(metrics.ACTIVATION, np.ones((4, 75)), np.ones((4, 75)), list("aabb"))
+    assert "labels left out" not in maps.index
 
 
 def test_scores_by_group():

@@ -4,8 +4,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import namedtuple
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,37 +49,39 @@ def test_the_second_load_reads_no_pair(folder, monkeypatch):
     assert first.table.equals(second.table) and first.source == second.source
 
 
-@pytest.mark.parametrize("change", ["touched", "added", "removed", "documented"])
-def test_a_pack_older_than_its_files_is_made_again(folder, own_cache, change):
-    before, one = load(folder), next(folder.rglob("VmData*v1_pattern.0.npy"))
-    old = here(own_cache)
+def add_a_heart(folder):
+    made_pair(folder / "data_hearts_dd_0p2", GRAMMAR.replace("v1", "v7"), made_activation(7, 0))
+
+
+@pytest.mark.parametrize("change, cases", [("touched", 14), ("added", 15), ("removed", 13), ("documented", 14)])
+def test_a_pack_older_than_its_files_is_made_again(folder, own_cache, change, cases):
+    before, old, one = load(folder), here(own_cache), next(folder.rglob("VmData*v1_pattern.0.npy"))
     if change == "touched":
         np.save(one, np.load(one) - 1)
         os.utime(one, ns=(0, time.time_ns() + 10**9))
     elif change == "added":
-        made_pair(folder / "data_hearts_dd_0p2", GRAMMAR.replace("v1", "v7"), made_activation(7, 0))
+        add_a_heart(folder)
     elif change == "removed":
         one.unlink()
     else:
         (folder / "documentation").mkdir()
         (folder / "documentation" / "cases.csv").write_text(f"file,kind\n{before.table['file'][0]},scar\n")
     after = load(folder)
-    assert len(after) == len(before) + {"added": 1, "removed": -1}.get(change, 0)
+    assert len(before) == 14 and len(after) == cases
     assert not np.array_equal(before.voltage_mv, after.voltage_mv) or change == "documented"
     assert len(here(own_cache)) == 1 and here(own_cache) != old, "the older pack is gone"
     assert ("scar (1)" in repr(after)) == (change == "documented")
 
 
 @pytest.mark.parametrize("file", ["voltage.npy", "table.csv", "card.json", "activation.npy", "checksums.json"])
-@pytest.mark.parametrize("damage", ["a flipped bit", "cut off"])
-def test_a_damaged_pack_is_made_again_and_said(folder, own_cache, file, damage, capsys):
+@pytest.mark.parametrize("flipped, share", [(4, 1), (0, 2 / 3)])  # a bit in the middle; the end cut off
+def test_a_damaged_pack_is_made_again_and_said(folder, own_cache, file, flipped, share, capsys):
     before = load(folder)
-    path = next(own_cache.iterdir()) / file
-    expected = np.array(before.voltage_mv)
+    path, expected = next(own_cache.iterdir()) / file, np.array(before.voltage_mv)
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4 if damage == "a flipped bit" else 0
+    content[len(content) // 2] ^= flipped
     path.unlink()
-    path.write_bytes(content if damage == "a flipped bit" else content[:len(content) * 2 // 3])
+    path.write_bytes(content[:int(share * len(content))])
     files._unchanged.clear()  # as in a new process
     after = load(folder)
     assert np.array_equal(after.voltage_mv, expected) and len(here(own_cache)) == 1 and path.stat().st_size
@@ -100,25 +103,26 @@ def test_two_folders_have_two_packs(folder, own_cache, tmp_path):
 
 
 def test_the_arrays_are_plain_npy_files(tmp_path):
-    batches = list(made_batches(hearts=[f"v{n}" for n in range(12)], cases=1))
+    hearts = [f"v{n}" for n in range(12)]
+    batches = list(made_batches(hearts, cases=1))
     place = write_pack(batches, tmp_path / "intracardiac_x", 12, "made")
     voltage = np.load(place / "voltage.npy")
     assert voltage.shape == (12, 75, 500) and voltage.dtype == np.float32
     assert np.array_equal(voltage, np.concatenate([batch[1] for batch in batches]).swapaxes(1, 2))
-    assert intracardiac.open_pack(place).table["heart"].tolist() == [f"v{n}" for n in range(12)]
+    assert intracardiac.open_pack(place).table["heart"].tolist() == hearts
 
 
-def test_batches_of_the_wrong_shape_or_with_nan_are_refused(tmp_path):
+def test_batches_of_the_wrong_shape_or_with_nan_are_refused(own_cache):
     electrodes, voltage, table = next(made_batches())
-    turned = voltage.swapaxes(1, 2)
-    for batch, words in [((electrodes, turned, table), r"voltage of shape \(4, 75, 500\).*\(4, 500, 75\)"),
-                         ((electrodes[:3], voltage, table), r"table of 4 rows has electrodes of shape \(3"),
-                         ((electrodes * np.nan, voltage, table), "NaN or infinity in its electrodes")]:
+    turned, place = voltage.swapaxes(1, 2), own_cache / "intracardiac_x"
+    for batch, cases, words in [
+            ((electrodes, turned, table), 4, r"voltage of shape \(4, 75, 500\).*\(4, 500, 75\)"),
+            ((electrodes[:3], voltage, table), 4, r"table of 4 rows has electrodes of shape \(3"),
+            ((electrodes * np.nan, voltage, table), 4, "NaN or infinity in its electrodes"),
+            ((electrodes, voltage, table), 5, "expected 5 cases to pack, found 4")]:
         with pytest.raises(DataError, match=words):
-            write_pack([batch], tmp_path / "cache" / "intracardiac_x", 4, "made")
-    with pytest.raises(DataError, match="expected 5 cases to pack, found 4"):
-        write_pack([(electrodes, voltage, table)], tmp_path / "cache" / "intracardiac_x", 5, "made")
-    assert here(tmp_path / "cache") == []
+            write_pack([batch], place, cases, "made")
+    assert here(own_cache) == []
 
 
 # ---- killed, interrupted, two at once ----
@@ -145,7 +149,7 @@ def test_what_a_killed_process_left_is_ignored_and_removed_after_a_day(folder, o
     process.communicate()
     assert len(load(folder)) == 14 and left in here(own_cache), "it may be another process's work"
     os.utime(own_cache / left, (0, time.time() - 2 * 24 * 3600))
-    made_pair(folder / "data_hearts_dd_0p2", GRAMMAR.replace("v1", "v7"), made_activation(7, 0))
+    add_a_heart(folder)
     assert len(load(folder)) == 15 and left not in here(own_cache) and len(here(own_cache)) == 1
 
 
@@ -160,11 +164,10 @@ def test_what_killed_writers_left_goes_wherever_one_writes_again(tmp_path):
 
 
 def test_an_interrupted_pack_leaves_nothing(folder, own_cache, monkeypatch):
-    calls, read = [], intracardiac_files.read_pair
+    read, numbers = intracardiac_files.read_pair, count()
 
     def interrupted(*pair):
-        calls.append(pair)
-        if len(calls) == 5:
+        if next(numbers) == 4:
             raise KeyboardInterrupt
         return read(*pair)
 
@@ -175,15 +178,13 @@ def test_an_interrupted_pack_leaves_nothing(folder, own_cache, monkeypatch):
     assert len(load(folder)) == 14
 
 
-def test_the_slower_of_two_takes_the_pack_of_the_faster(tmp_path):
-    place = tmp_path / "cache" / "intracardiac_x"
-
+def test_the_slower_of_two_takes_the_pack_of_the_faster(own_cache):
     def overtaken():
         yield from made_batches()
-        write_pack(made_batches(), place, 12, "the faster")
+        write_pack(made_batches(), own_cache / "intracardiac_x", 12, "the faster")
 
-    write_pack(overtaken(), place, 12, "the slower")
-    assert intracardiac.open_pack(place).source == "the faster" and here(place.parent) == [place.name]
+    place = write_pack(overtaken(), own_cache / "intracardiac_x", 12, "the slower")
+    assert intracardiac.open_pack(place).source == "the faster" and here(own_cache) == [place.name]
 
 
 TWO = """
@@ -223,8 +224,7 @@ def test_killed_at_any_moment_caches_end_as_undisturbed_ones(tmp_path):
 # ---- the disk ----
 
 def test_too_small_a_disk_is_noticed_before_any_work(folder, own_cache, monkeypatch):
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(10**9, 10**9, 1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
     monkeypatch.setattr(intracardiac_files, "read_pair", lambda *pair: pytest.fail("began all the same"))
     with pytest.raises(OSError, match=r"The pack .* needs 0.00 GB.*0.00 GB free.*CARDIAC_ML_CACHE"):
         load(folder)

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import warnings
+from functools import partial
+from itertools import count
 
 import numpy as np
 import pytest
@@ -14,9 +16,9 @@ from torch import nn
 from cardiac_ml import metrics, training
 from cardiac_ml.files import ROOT, DataError
 from cardiac_ml.models import CrossEntropy, HeartbeatNet, class_weights, laplace_loss, transfer
-from cardiac_ml.training import TrainingStopped, fit, load, predict, probabilities, save
+from cardiac_ml.training import TrainingStopped, load, predict, probabilities, save
 
-PLAIN = dict(precision="float32", device="cpu")
+fit = partial(training.fit, precision="float32", device="cpu")
 QUICK = dict(batch_size=16, lr=0.02, ema_decay=0.9)  # for networks and data as small as these
 
 
@@ -36,66 +38,6 @@ def small(classes=3, seed=0, dropout=0.0):
     return HeartbeatNet(classes, width=8, depths=(1, 1), dropout=dropout)
 
 
-def best_of(fitted):
-    return fitted.history.set_index("epoch")["score"][fitted.history.attrs["best_epoch"]]
-
-
-def weights_of(model):
-    return torch.cat([value.double().flatten() for value in model.state_dict().values()])
-
-
-# ---- what it promises ----
-
-def test_it_learns_and_keeps_the_best_epoch():
-    train, valid = beats(seed=0), beats(60, seed=1)
-    fitted = fit(small(), train, valid, score=metrics.macro_f1, epochs=6, **QUICK, **PLAIN)
-    assert max(fitted.history["score"]) == best_of(fitted) > 0.95
-    assert metrics.macro_f1(valid[1], predict(fitted.model, valid[0])) == best_of(fitted)
-    assert fitted.history.attrs["score"] == "macro f1" and len(fitted.history) == 6
-
-
-def test_the_same_seed_gives_the_same_weights_another_seed_others():
-    runs = [fit(small(dropout=0.3), beats(), epochs=2, seed=seed, **PLAIN).model for seed in (3, 3, 4)]
-    assert torch.equal(weights_of(runs[0]), weights_of(runs[1]))
-    assert not torch.equal(weights_of(runs[0]), weights_of(runs[2]))
-
-
-def test_random_numbers_and_threads_of_the_caller_are_left_alone():
-    torch.manual_seed(5)
-    expected, threads = torch.rand(1), torch.get_num_threads()
-    model = small()
-    torch.manual_seed(5)
-    fit(model, beats(), epochs=1, **PLAIN)
-    assert torch.equal(torch.rand(1), expected) and torch.get_num_threads() == threads
-
-
-def test_less_is_better_where_the_score_is_an_error():
-    def error(truth, output):
-        error.values.append(float(np.mean(output.argmax(1) != truth)))
-        return error.values[-1]
-    error.values = []
-    fitted = fit(small(), beats(), beats(30, seed=1), score=error, maximize=False, epochs=3, ema_decay=0.9, **PLAIN)
-    assert best_of(fitted) == min(error.values)
-
-
-def test_a_score_that_is_nan_is_never_the_best():
-    scores = iter([float("nan"), 0.2, float("nan")])
-    fitted = fit(small(), beats(), beats(30), score=lambda t, o: next(scores), epochs=3, **PLAIN)
-    assert fitted.history.attrs["best_epoch"] == 2
-
-
-def test_the_average_lies_between_and_can_be_left_out():
-    averaged, plain = (fit(small(), beats(), epochs=2, ema_decay=average, **PLAIN).model for average in (0.999, 0))
-    assert not torch.equal(weights_of(averaged), weights_of(plain))
-
-
-# ---- regression, sequences, missing targets, two outputs a target, augmentation ----
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 class Line(nn.Module):
     def __init__(self, inputs, outputs):
         super().__init__()
@@ -104,6 +46,67 @@ class Line(nn.Module):
     def forward(self, x):
         return self.layer(x)
 
+
+def noting(what):
+    """(an augmentation that changes nothing, the list of ``what(inputs, targets, generator)`` at each of its calls)"""
+    noted = []
+
+    def augment(inputs, targets, generator):
+        noted.append(what(inputs, targets, generator))
+        return inputs, targets
+    return augment, noted
+
+
+def best_of(fitted):
+    return fitted.history.set_index("epoch")["score"][fitted.history.attrs["best_epoch"]]
+
+
+def weights_of(model):
+    return torch.cat([value.double().flatten() for value in model.state_dict().values()])
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+# ---- what it promises ----
+
+def test_it_learns_without_a_warning_and_keeps_the_best_epoch():
+    train, valid = beats(seed=0), beats(60, seed=1)
+    with warnings.catch_warnings(action="error"):
+        fitted = fit(small(), train, valid, score=metrics.macro_f1, epochs=6, **QUICK)
+    assert max(fitted.history["score"]) == best_of(fitted) > 0.95
+    assert metrics.macro_f1(valid[1], predict(fitted.model, valid[0])) == best_of(fitted)
+    assert fitted.history.attrs["score"] == "macro f1" and len(fitted.history) == 6
+
+
+def test_the_same_seed_gives_the_same_weights_another_seed_or_average_others():
+    runs = [dict(seed=3), dict(seed=3), dict(seed=4), dict(seed=3, ema_decay=0)]
+    first, again, *others = (weights_of(fit(small(dropout=0.3), beats(), epochs=2, **run).model)
+                             for run in runs)
+    assert torch.equal(first, again)
+    assert not any(torch.equal(first, other) for other in others)
+
+
+def test_random_numbers_and_threads_of_the_caller_are_left_alone():
+    model, threads = small(), torch.get_num_threads()
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    fit(model, beats(), epochs=1)
+    assert torch.equal(torch.rand(1), expected) and torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("scores, maximize, best", [([0.5, 0.2, 0.3], True, 1), ([0.5, 0.2, 0.3], False, 2),
+                                                    ([float("nan"), 0.2, float("nan")], True, 2)])
+def test_the_best_epoch_is_that_of_the_largest_or_smallest_score(scores, maximize, best):
+    left = iter(scores)
+    fitted = fit(small(), beats(), beats(30), score=lambda t, o: next(left), maximize=maximize, epochs=3)
+    assert fitted.history.attrs["best_epoch"] == best and best_of(fitted) == scores[best - 1]
+
+
+# ---- regression, sequences, missing targets, two outputs a target, augmentation ----
 
 def test_regression_with_missing_targets():
     rng = np.random.default_rng(0)
@@ -115,7 +118,7 @@ def test_regression_with_missing_targets():
         known = torch.isfinite(target)
         return ((output - torch.where(known, target, 0)).square() * known).sum() / known.sum()
     model = fit(Line(3, 2), (x, y), (x[:50], y[:50]), loss=known_only, epochs=30, lr=0.1, ema_decay=0.9,
-                weight_decay=0, **PLAIN).model
+                weight_decay=0).model
     np.testing.assert_allclose(model.layer.weight.detach(), [[1, 2, 0], [0, -1, 3]], atol=0.05)
 
 
@@ -126,38 +129,29 @@ def test_a_stated_spread_finds_the_noise():
 
     def likelihood(output, target):
         return (output[:, 1] + (target - output[:, 0]).square() / (2 * torch.exp(2 * output[:, 1]))).mean()
-    model = fit(Line(1, 2), (x, y), loss=likelihood, epochs=20, lr=0.05, ema_decay=0.9, **PLAIN).model
+    model = fit(Line(1, 2), (x, y), loss=likelihood, epochs=20, lr=0.05, ema_decay=0.9).model
     assert np.exp(predict(model, x)[:, 1].mean()) == pytest.approx(0.3, abs=0.05)
 
 
 def test_sequences_out_and_an_augmentation_that_moves_inputs_and_targets():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(200, 2, 30)).astype(np.float32)
-    seen = []
+    x = np.random.default_rng(0).normal(size=(200, 2, 30)).astype(np.float32)
+    steps, model = [], nn.Conv1d(2, 1, 1)
 
     def shifted(inputs, targets, generator):
-        step = int(torch.randint(1, 5, (1,), generator=generator))
-        seen.append(step)
-        return inputs.roll(step, 2), targets.roll(step, 2)
-    torch.manual_seed(0)
-    model = nn.Conv1d(2, 1, 1)
-    fitted = fit(model, (x, x[:, :1] - x[:, 1:]), loss=nn.functional.mse_loss, augment=shifted, epochs=40,
-                 lr=0.1, ema_decay=0.9, weight_decay=0, **PLAIN)
+        steps.append(int(torch.randint(1, 5, (1,), generator=generator)))
+        return inputs.roll(steps[-1], 2), targets.roll(steps[-1], 2)
+    fitted = fit(model, (x, x[:, :1] - x[:, 1:]), loss=nn.functional.mse_loss, augment=shifted, epochs=40, lr=0.1,
+                 ema_decay=0.9, weight_decay=0)
     np.testing.assert_allclose(model.weight.detach()[0, :, 0], [1, -1], atol=0.05)
-    assert len(seen) == 40 * 4 and len(set(seen)) > 1 and predict(fitted.model, x).shape == (200, 1, 30)
+    assert len(steps) == 40 * 4 and len(set(steps)) > 1 and predict(fitted.model, x).shape == (200, 1, 30)
 
 
 def test_augmentations_draw_the_same_for_the_same_seed_and_other_numbers_each_epoch():
-    def noisy(inputs, targets, generator):
-        noisy.drawn.append(float(torch.rand(1, generator=generator)))
-        return inputs, targets
-    noisy.drawn = []
+    augment, drawn = noting(lambda x, y, generator: float(torch.rand(1, generator=generator)))
     for _ in range(2):
-        fit(small(), beats(30), epochs=2, batch_size=30, augment=noisy, seed=1, **PLAIN)
-    assert noisy.drawn[:2] == noisy.drawn[2:] and noisy.drawn[0] != noisy.drawn[1]
+        fit(small(), beats(30), epochs=2, batch_size=30, augment=augment, seed=1)
+    assert drawn[:2] == drawn[2:] and drawn[0] != drawn[1]
 
-
-# ---- imbalance ----
 
 def test_class_weights_even_out_the_classes_and_are_one_on_average():
     labels = np.repeat([0, 1, 2], [90, 9, 1])
@@ -170,14 +164,16 @@ def test_class_weights_even_out_the_classes_and_are_one_on_average():
 
 
 def test_sample_weight_draws_rare_rows_more_often():
-    labels = np.repeat([0, 1], [180, 20])
-    inputs, drawn = np.random.default_rng(0).random((200, 64)).astype(np.float32), []
+    labels, inputs = np.repeat([0, 1], [180, 20]), np.random.default_rng(0).random((200, 64)).astype(np.float32)
+    augment, drawn = noting(lambda x, y, generator: y.tolist())
+    fit(small(2), (inputs, labels), epochs=4, sample_weight=class_weights(labels)[labels], augment=augment)
+    assert len(sum(drawn, [])) == 800 and np.mean(sum(drawn, [])) == pytest.approx(0.5, abs=0.08)
 
-    def count(x, y, generator):
-        drawn.extend(y.tolist())
-        return x, y
-    fit(small(2), (inputs, labels), epochs=4, sample_weight=class_weights(labels)[labels], augment=count, **PLAIN)
-    assert len(drawn) == 800 and np.mean(drawn) == pytest.approx(0.5, abs=0.08)
+
+def test_no_minibatch_is_left_with_a_single_row():
+    augment, sizes = noting(lambda x, y, generator: len(x))
+    fit(small(), beats(65), epochs=1, batch_size=16, augment=augment)
+    assert sizes == [13] * 5
 
 
 # ---- checkpoints, interruptions ----
@@ -186,35 +182,33 @@ class Stop(Exception):
     pass
 
 
-def stopping_at(step, error=Stop):
-    """An augmentation that raises at its call number ``step``."""
+def stop():
+    raise Stop
+
+
+def stopping_at(step, stop=stop):
+    """An augmentation that stops at its call number ``step``."""
+    calls = count(1)
+
     def augment(inputs, targets, generator):
-        augment.calls += 1
-        if augment.calls == step:
-            raise error
+        if next(calls) == step:
+            stop()
         return inputs + 0.01 * torch.rand(inputs.shape, generator=generator), targets
-    augment.calls = 0
     return augment
 
 
 @pytest.mark.parametrize("step", [9, 13])  # 4 steps an epoch
-def test_a_broken_run_ends_like_an_unbroken_one(tmp_path, step):
-    train, valid = beats(64), beats(30, seed=1)
-    options = dict(epochs=4, batch_size=16, score=metrics.accuracy, seed=2, **PLAIN)
-    whole = fit(small(dropout=0.3), train, valid, augment=stopping_at(0), **options)
+def test_a_broken_run_ends_like_an_unbroken_one_and_a_finished_one_is_not_trained_again(tmp_path, step):
+    options = dict(train=beats(64), valid=beats(30, seed=1), epochs=4, batch_size=16, score=metrics.accuracy, seed=2)
+    whole = fit(small(dropout=0.3), augment=stopping_at(0), **options)
+    options |= dict(checkpoint=tmp_path / "c.pt")
     with pytest.raises(Stop):
-        fit(small(dropout=0.3), train, valid, augment=stopping_at(step), checkpoint=tmp_path / "c.pt", **options)
-    resumed = fit(small(seed=9, dropout=0.3), train, valid, augment=stopping_at(0), checkpoint=tmp_path / "c.pt",
-                  **options)
-    assert torch.equal(weights_of(whole.model), weights_of(resumed.model))
+        fit(small(dropout=0.3), augment=stopping_at(step), **options)
+    resumed = fit(small(seed=9, dropout=0.3), augment=stopping_at(0), **options)
     assert whole.history["train_loss"].equals(resumed.history["train_loss"]) and len(resumed.history) == 4
-
-
-def test_a_finished_checkpoint_is_not_trained_again(tmp_path):
-    options = dict(epochs=2, checkpoint=tmp_path / "c.pt", **PLAIN)
-    first = fit(small(), beats(), **options)
-    again = fit(small(seed=9), beats(), augment=stopping_at(1), **options)
-    assert torch.equal(weights_of(first.model), weights_of(again.model))
+    again = fit(small(seed=7, dropout=0.3), augment=stopping_at(1), **options)
+    assert torch.equal(weights_of(whole.model), weights_of(resumed.model))
+    assert torch.equal(weights_of(whole.model), weights_of(again.model))
     assert list(tmp_path.iterdir()) == [tmp_path / "c.pt"]
 
 
@@ -222,20 +216,20 @@ def test_a_finished_checkpoint_is_not_trained_again(tmp_path):
                                            (dict(train=beats(60)), "data"), (dict(seed=1), "seed")])
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, named):
     base = dict(model=small(), train=beats(), epochs=2, seed=0)
-    fit(**base, checkpoint=tmp_path / "c.pt", **PLAIN)
+    fit(**base, checkpoint=tmp_path / "c.pt")
     before = (tmp_path / "c.pt").read_bytes()
     with pytest.raises(DataError, match=named):
-        fit(**(base | change), checkpoint=tmp_path / "c.pt", **PLAIN)
+        fit(**(base | change), checkpoint=tmp_path / "c.pt")
     assert (tmp_path / "c.pt").read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:len(b) // 2], lambda b: b"not a checkpoint",
                                     lambda b: b[:len(b) // 2] + bytes([b[len(b) // 2] ^ 4]) + b[len(b) // 2 + 1:]])
 def test_a_damaged_checkpoint_is_named(tmp_path, damage):
-    fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt", **PLAIN)
+    fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt")
     (tmp_path / "c.pt").write_bytes(damage((tmp_path / "c.pt").read_bytes()))
     with pytest.raises(DataError, match="c.pt is not a checkpoint"):
-        fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt", **PLAIN)
+        fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt")
 
 
 def test_a_checkpoint_holds_no_pickled_code(tmp_path):
@@ -244,7 +238,7 @@ def test_a_checkpoint_holds_no_pickled_code(tmp_path):
             return os.mkdir, (str(tmp_path / "ran"),)
     torch.save({"training": Evil()}, tmp_path / "c.pt")
     with pytest.raises(DataError):
-        fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt", **PLAIN)
+        fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt")
     assert not (tmp_path / "ran").exists()
 
 
@@ -256,31 +250,23 @@ def test_killed_at_any_moment_a_training_ends_as_an_undisturbed_one(tmp_path):
 
 def test_interrupting_returns_the_best_so_far():
     train, valid = beats(64), beats(30, seed=1)
-
-    def press_stop(inputs, targets, generator):
-        press_stop.calls += 1
-        if press_stop.calls == 11:
-            signal.raise_signal(signal.SIGINT)
-        return inputs, targets
-    press_stop.calls = 0
-    fitted = fit(small(), train, valid, score=metrics.accuracy, augment=press_stop, epochs=9, batch_size=16, **PLAIN)
+    press_stop = stopping_at(11, lambda: signal.raise_signal(signal.SIGINT))
+    fitted = fit(small(), train, valid, score=metrics.accuracy, augment=press_stop, epochs=9, batch_size=16)
     assert fitted.history.attrs["ended"] == "interrupted" and len(fitted.history) == 2
     assert metrics.accuracy(valid[1], predict(fitted.model, valid[0])) == best_of(fitted)
 
 
-# ---- transfer ----
-
 def test_a_trained_body_under_a_new_head():
-    trained = fit(small(3), beats(), epochs=2, **PLAIN).model
+    trained = fit(small(3), beats(), epochs=2).model
     model = transfer(trained, small(2, seed=7))
     body = weights_of(model.body)
     assert torch.equal(body, weights_of(trained.body)) and model.head[1].out_features == 2
     x, y = beats(60, 2)
     model.body.requires_grad_(False)
-    frozen = fit(model, (x, y), epochs=3, **QUICK, **PLAIN).model
+    frozen = fit(model, (x, y), epochs=3, **QUICK).model
     assert torch.equal(weights_of(frozen.body), body), "a frozen body keeps its weights and its normalisation"
     model.body.requires_grad_(True)
-    fit(model, (x, y), epochs=5, **QUICK, **PLAIN)
+    fit(model, (x, y), epochs=5, **QUICK)
     assert not torch.equal(weights_of(model.body), body)
     assert metrics.accuracy(y, predict(model, x)) > 0.9
     with pytest.raises(DataError, match="no weights in common"):
@@ -292,9 +278,9 @@ def test_a_trained_body_under_a_new_head():
 def test_classes_missing_from_a_split_are_named():
     x, y = beats(60)
     with pytest.warns(UserWarning, match=r"\[2\] are in valid but not in train"):
-        fit(small(), (x[y < 2], y[y < 2]), (x, y), epochs=1, **PLAIN)
+        fit(small(), (x[y < 2], y[y < 2]), (x, y), epochs=1)
     with pytest.warns(UserWarning, match=r"\[1, 2\] are not in valid"):
-        fitted = fit(small(), (x, y), (x[y == 0], y[y == 0]), score=metrics.macro_f1, epochs=1, **PLAIN)
+        fitted = fit(small(), (x, y), (x[y == 0], y[y == 0]), score=metrics.macro_f1, epochs=1)
     assert np.isfinite(fitted.history["score"]).all()
 
 
@@ -318,35 +304,21 @@ X, Y = beats(30)
 ])
 def test_what_fit_cannot_use_is_named(arguments, words):
     with pytest.raises(DataError, match=words):
-        fit(small(), **dict(train=(X, Y), epochs=1) | arguments, **PLAIN)
+        fit(small(), **dict(train=(X, Y), epochs=1) | arguments)
 
 
-def test_one_row_is_enough_to_run():
-    x, y = beats(3)
-    fitted = fit(small(), (x[:1], y[:1]), epochs=2, **PLAIN)
-    assert np.isfinite(predict(fitted.model, x[:1])).all()
-
-
-def test_no_minibatch_is_left_with_a_single_row():
-    sizes = []
-
-    def count(inputs, targets, generator):
-        sizes.append(len(inputs))
-        return inputs, targets
-    fit(small(), beats(65), epochs=1, batch_size=16, augment=count, **PLAIN)
-    assert sizes == [13] * 5
+def test_one_row_is_enough_and_without_validation_the_last_weights_are_kept():
+    x, y = beats(1)
+    fitted = fit(small(), (x, y), epochs=2)
+    assert np.isfinite(predict(fitted.model, x)).all()
+    assert fitted.history["score"].isna().all() and fitted.history.attrs["best_epoch"] == 2
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_constant_rows_give_finite_answers(value):
     x, y = np.full((30, 64), value, dtype=np.float32), np.arange(30) % 3
-    fitted = fit(small(), (x, y), (x, y), epochs=2, **PLAIN)
+    fitted = fit(small(), (x, y), (x, y), epochs=2)
     assert np.isfinite(predict(fitted.model, x)).all() and np.isfinite(fitted.history["valid_loss"]).all()
-
-
-def test_without_validation_the_last_weights_are_kept():
-    fitted = fit(small(), beats(), epochs=2, **PLAIN)
-    assert fitted.history["score"].isna().all() and fitted.history.attrs["best_epoch"] == 2
 
 
 @pytest.mark.parametrize("step, place", [(1, "minibatch 1 of epoch 1"), (10, "minibatch 2 of epoch 3")])
@@ -358,7 +330,7 @@ def test_a_loss_of_nan_stops_names_the_place_and_keeps_good_weights(step, place)
         return nn.functional.cross_entropy(output, target) * (float("nan") if sum(calls) == step else 1)
     model, (x, y) = small(), beats(64)
     with pytest.raises(TrainingStopped, match=place):
-        fit(model, (x, y), (x, y), loss=loss, epochs=4, batch_size=16, **PLAIN)
+        fit(model, (x, y), (x, y), loss=loss, epochs=4, batch_size=16)
     assert torch.isfinite(weights_of(model)).all() and np.isfinite(predict(model, x)).all()
 
 
@@ -366,21 +338,21 @@ def test_targets_of_nan_name_the_masked_loss():
     x, y = np.random.default_rng(0).normal(size=(2, 40, 3)).astype(np.float32)
     y[::4, 1] = np.nan
     with pytest.raises(TrainingStopped, match="10 of 120 targets are NaN .*masked_l1"):
-        fit(Line(3, 3), (x, y), loss=nn.functional.l1_loss, epochs=2, **PLAIN)
+        fit(Line(3, 3), (x, y), loss=nn.functional.l1_loss, epochs=2)
     for name in ("train", "valid"):
         with pytest.raises(DataError, match=f"all 120 {name} targets are NaN"):
-            fit(Line(3, 3), **{"train": (x, x), "valid": (x, x), name: (x, y * np.nan)}, loss=laplace_loss, **PLAIN)
+            fit(Line(3, 3), **{"train": (x, x), "valid": (x, x), name: (x, y * np.nan)}, loss=laplace_loss)
     with pytest.raises(TrainingStopped, match="score is NaN because 10 of 120 valid targets are NaN"):
-        fit(Line(3, 3), (x, x), (x, y), loss=nn.functional.l1_loss, epochs=2, **PLAIN)
+        fit(Line(3, 3), (x, x), (x, y), loss=nn.functional.l1_loss, epochs=2)
 
 
 def test_a_network_whose_outputs_are_not_finite_is_never_returned():
     x, y = beats(64)
     with pytest.raises(TrainingStopped, match="smaller lr"):
         fit(small(), (x, y), (x, y), score=lambda t, o: 1.0, epochs=2, lr=1e30,
-            loss=lambda o, t: o.clamp(-1, 1).sum() * 0 + 1 + 1e-9 * o.nan_to_num().sum(), **PLAIN)
+            loss=lambda o, t: o.clamp(-1, 1).sum() * 0 + 1 + 1e-9 * o.nan_to_num().sum())
     with pytest.raises(TrainingStopped, match="all weights"):  # without validation: the last step broke it
-        fit(Line(64, 3), (x[:2], y[:2]), epochs=1, lr=1e38, weight_decay=1e38, **PLAIN)
+        fit(Line(64, 3), (x[:2], y[:2]), epochs=1, lr=1e38, weight_decay=1e38)
 
 
 def test_a_full_gpu_says_which_batch_size_to_try():
@@ -390,10 +362,8 @@ def test_a_full_gpu_says_which_batch_size_to_try():
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
             return super().forward(x)
     with pytest.raises(DataError, match=r"batch_size=48\. Try batch_size=24"):
-        fit(Full(3, width=8, depths=(1,)), beats(), epochs=1, batch_size=48, **PLAIN)
+        fit(Full(3, width=8, depths=(1,)), beats(), epochs=1, batch_size=48)
 
-
-# ---- predict, losses ----
 
 def test_predict_is_the_same_in_any_batches_and_leaves_the_model_as_it_was():
     model, (x, _) = small(dropout=0.5).train(), beats(50)
@@ -425,11 +395,11 @@ def test_bfloat16_trains_as_well_where_the_processor_is_made_for_it():
     if training.pick_precision("auto", torch.device("cpu")) != "bfloat16":
         pytest.skip("this processor does not multiply in bfloat16")
     train, valid = beats(), beats(60, seed=1)
-    fitted = fit(small(), train, valid, score=metrics.accuracy, epochs=6, **QUICK, device="cpu")
+    fitted = training.fit(small(), train, valid, score=metrics.accuracy, epochs=6, **QUICK, device="cpu")
     assert best_of(fitted) > 0.95
 
 
-class WrongInBfloat16(torch.nn.Conv1d):
+class WrongInBfloat16(nn.Conv1d):
     """As torch 2.13 computes kernels of 8 on CPUs that multiply in bfloat16."""
 
     def forward(self, x):
@@ -439,9 +409,9 @@ class WrongInBfloat16(torch.nn.Conv1d):
 def test_a_network_is_validated_as_it_predicts_where_bfloat16_goes_wrong():
     """With all its outputs of the other sign, training would fit what ``predict`` never gives."""
     train, valid = beats(), beats(60, seed=1)
-    net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), WrongInBfloat16(1, 8, 7), torch.nn.ReLU(),
-                              torch.nn.AdaptiveMaxPool1d(4), torch.nn.Flatten(), torch.nn.Linear(32, 3))
-    fitted = fit(net, train, valid, score=metrics.accuracy, epochs=3, **QUICK, device="cpu")
+    net = nn.Sequential(nn.Unflatten(1, (1, -1)), WrongInBfloat16(1, 8, 7), nn.ReLU(), nn.AdaptiveMaxPool1d(4),
+                        nn.Flatten(), nn.Linear(32, 3))
+    fitted = training.fit(net, train, valid, score=metrics.accuracy, epochs=3, **QUICK, device="cpu")
     assert best_of(fitted) == metrics.accuracy(valid[1], predict(fitted.model, valid[0]))
     assert training.pick_precision("auto", torch.device("cpu"), net) == "float32"
 
@@ -454,22 +424,15 @@ def test_bfloat16_is_not_chosen_on_a_processor_that_only_imitates_it():
     assert told.stdout.strip() == "float32"
 
 
-def test_no_warnings_in_an_ordinary_training():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        fit(small(), beats(), beats(30), score=metrics.macro_f1, epochs=1, **PLAIN)
-
-
 def test_two_processes_train_one_network(tmp_path):
     """Plain DistributedDataParallel: both end with the same weights, and learn as one process does."""
     script = tmp_path / "two.py"
     script.write_text("""
 import json, torch
 from torch import distributed
-from test_training import beats, small, weights_of, PLAIN, QUICK
+from test_training import QUICK, beats, fit, small, weights_of
 from cardiac_ml import metrics
-from cardiac_ml.training import fit
-fitted = fit(small(), beats(70), beats(30, seed=1), score=metrics.accuracy, epochs=5, **QUICK, **PLAIN)
+fitted = fit(small(), beats(70), beats(30, seed=1), score=metrics.accuracy, epochs=5, **QUICK)
 norms = [None, None]
 distributed.all_gather_object(norms, float(weights_of(fitted.model.head).norm()))
 if distributed.get_rank() == 0:
@@ -485,12 +448,6 @@ if distributed.get_rank() == 0:
 
 
 # ---- saved networks ----
-
-def rewritten(path, **changes):
-    """The same file with another card."""
-    card, weights = training.read_saved(path)
-    np.savez(path, **weights, **{"card.json": np.array(json.dumps(card | changes))})
-
 
 def test_a_saved_network_answers_the_same_and_knows_where_it_comes_from(tmp_path):
     model, (x, _) = small(dropout=0.4), beats(6)
@@ -515,38 +472,36 @@ def test_a_saved_network_answers_the_same_and_knows_where_it_comes_from(tmp_path
 ])
 def test_a_network_of_another_version_or_kind_is_refused(tmp_path, changes, named):
     save(tmp_path / "m.npz", small())
-    rewritten(tmp_path / "m.npz", **changes)
+    card, weights = training.read_saved(tmp_path / "m.npz")
+    np.savez(tmp_path / "m.npz", **weights, **{"card.json": np.array(json.dumps(card | changes))})
     with pytest.raises(DataError, match=named):
         load(tmp_path / "m.npz")
 
 
-def test_damaged_missing_and_foreign_files_are_named(tmp_path):
-    path = tmp_path / "m.npz"
+@pytest.mark.parametrize("arrays, words", [
+    (dict(x=np.zeros(3)), "not a saved network"),
+    ({"card.json": np.array([object()], dtype=object)}, "not a saved network"),
+    ({"card.json": np.array("{}"), "head.1.bias": np.array([0, np.nan])}, "weights that are NaN"),
+    ({"card.json": np.array("{}"), "bomb": np.zeros(10**8)}, "claims 800,"),
+])
+def test_archives_of_other_things_are_named(tmp_path, arrays, words):
+    np.savez_compressed(tmp_path / "m.npz", **arrays)
+    with pytest.raises(DataError, match=words):
+        load(tmp_path / "m.npz")
+
+
+def test_damaged_and_missing_files_are_named_and_nan_is_not_saved(tmp_path):
+    path, model = tmp_path / "m.npz", small()
     with pytest.raises(DataError, match="no file"):
         load(path)
-    save(path, small())
-    whole = path.read_bytes()
+    whole = save(path, model).read_bytes()
     for content in (b"", b"hello", whole[:len(whole) // 2], whole[:3000] + bytes(500) + whole[3500:]):
         path.write_bytes(content)
         with pytest.raises(DataError, match="not a saved network, or it is damaged"):
             load(path)
-    np.savez(path, x=np.zeros(3))
-    with pytest.raises(DataError, match="not a saved network"):
-        load(path)
-    np.savez(path, **{"card.json": np.array([object()], dtype=object)})
-    with pytest.raises(DataError, match="not a saved network"):
-        load(path)
-    broken = {name: value * np.nan for name, value in small().state_dict().items()}
-    np.savez(path, **broken, **{"card.json": np.array("{}")})
-    with pytest.raises(DataError, match="weights that are NaN"):
-        load(path)
-    np.savez_compressed(path, **{"card.json": np.array("{}"), "bomb": np.zeros(10**8)})
-    with pytest.raises(DataError, match="claims 800,"):
-        load(path)
-    broken = small()
-    broken.head[1].bias.data[0] = np.nan
+    model.head[1].bias.data[0] = np.nan
     with pytest.raises(DataError, match="head.1.bias .*NaN"):
-        save(path, broken)
+        save(path, model)
 
 
 def test_your_own_network_is_saved_and_loaded_into_an_untrained_one(tmp_path):
@@ -559,8 +514,6 @@ def test_your_own_network_is_saved_and_loaded_into_an_untrained_one(tmp_path):
     with pytest.raises(DataError, match="layer.weight is .*1, 4.* in the file and .*1, 5"):
         load(tmp_path / "m.npz", Line(5, 1))
 
-
-# ---- what did it look at ----
 
 class LooksAt(nn.Module):
     """Class 1 by the mean of samples 40 to 50, nothing else."""
@@ -589,7 +542,6 @@ def test_hiding_a_part_draws_a_straight_line_and_spares_the_padding():
         def forward(self, x):
             seen.append(x.numpy().copy())
             return self.weight * torch.zeros(len(x), 2)
-
     training.occlusion(Remembers(), beat, np.array([1]), width=4, step=2)
     np.testing.assert_allclose(seen[1], [[0.1, 0.1 + 0.2 / 3, 0.1 + 0.4 / 3, 0.3, 0, 0]], atol=1e-6)
     np.testing.assert_allclose(seen[2], [[0.1, 0.9, 0.5, 0.5 * 2 / 3, 0, 0]], atol=1e-6)

@@ -12,6 +12,16 @@ PTB = {"ptbdb_normal": (0,), "ptbdb_abnormal": (1,)}
 MITBIH = {"mitbih_train": (0, 1, 2, 3, 4), "mitbih_test": (0, 1, 2, 3, 4)}
 
 
+def made_scores(seed: int, rows: int = 200, classes: int = 5, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Class numbers (rows,), each there and 0 the common one, and probabilities (rows, classes) that know a little."""
+    rng = np.random.default_rng(seed)
+    share = np.r_[0.6, np.full(classes - 1, 0.4 / (classes - 1))]
+    truth = np.r_[np.arange(classes), rng.choice(classes, rows - classes, p=share)]
+    score = np.exp(rng.normal(size=(rows, classes)) + 1.5 * np.eye(classes)[truth])
+    probability = score / score.sum(axis=1, keepdims=True)
+    return truth, np.round(probability, 1) if ties else probability
+
+
 def made_rows(rows: int, labels: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """Beats in Kaggle's layout, (rows, 188) float32: smooth, scaled to 0..1, padded with zeros, the class last.
 
