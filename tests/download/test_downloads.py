@@ -137,9 +137,6 @@ def test_twelve_lead_sets(data_home, monkeypatch, tmp_path, name, files, left):
         assert lead_importance.download(name) == data_home / name
     assert all((data_home / name / file).read_text() == file for file in files)
     assert not any((data_home / name / file).exists() for file in left)
-
-
-def test_other_twelve_lead_sets_are_refused():
     assert "'ptb-xl' and 'chapman'" in message(lead_importance.download, "cpsc")
 
 
