@@ -35,6 +35,8 @@ def test_intracardiac_files_in_the_real_layout(tmp_path, capsys):
     out = tmp_path / "intracardiac_dataset"
     assert main(["simulate", "intracardiac", "--hearts", "1", "--cases", "2", "--workers", "1", "--out", str(out)]) == 0
     assert len(list(out.rglob("pECGData_*.npy"))) == len(list(out.rglob("VmData_*.npy"))) == 2
+    assert main(["simulate", "intracardiac", "--hearts", "1", "--cases", "2", "--out", str(out)]) == 1
+    assert "never overwritten" in capsys.readouterr().err
     assert main(["pack", str(out)]) == 0 and "2 heartbeats" in capsys.readouterr().out
 
 
