@@ -1,5 +1,6 @@
 """download_intracardiac_dataset.sh against a server that cuts connections, serves garbage and lacks parts."""
 import contextlib
+import gzip
 import http.server
 import io
 import os
@@ -18,9 +19,15 @@ SCRIPT = Path(__file__).resolve().parent.parent / "download_intracardiac_dataset
 HTML = b"<html>Please sign in to this network</html>" * 40
 
 pytestmark = pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="needs bash")
-clients = pytest.mark.parametrize("client", [
-    pytest.param(name, marks=pytest.mark.skipif(not shutil.which(name), reason=f"{name} is not installed"))
-    for name in ("curl", "wget")])
+
+
+def installed(*programs):
+    return [pytest.param(name, marks=pytest.mark.skipif(not shutil.which(name), reason=f"{name} is not installed"))
+            for name in programs]
+
+
+clients = pytest.mark.parametrize("client", installed("curl", "wget"))
+OUTPUT = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def archive(members, size=20_000):
@@ -37,6 +44,9 @@ def archive(members, size=20_000):
 
 def pair(folder, number):
     return [f"{folder}/{kind}_x_{number}.npy" for kind in ("pECGData", "VmData")]
+
+
+A, B = archive(pair("a", 1)), archive(pair("b", 1))
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -121,7 +131,10 @@ def serving(server):
 
 @pytest.fixture
 def server():
+    """With A and B as parts 2 and 3."""
     with serving(Server()) as server:
+        server.add(2, A)
+        server.add(3, B)
         yield server
 
 
@@ -148,19 +161,24 @@ def tools(tmp_path_factory):
 
 @pytest.fixture
 def environment(server, tools, tmp_path):
-    def make(client="curl", parts="2 3", pairs=3, **more):
-        folder = more.pop("folder", tmp_path / "data")
-        return settings(server, folder, tools[client], parts=parts, pairs=pairs, **more)
+    def make(client="curl", folder=tmp_path / "data", **more):
+        return settings(server, folder, tools[client], **{"parts": "2 3", "pairs": 2, **more})
     return make
 
 
 @pytest.fixture
 def download(environment):
-    def run(client="curl", *arguments, variables=(), **names):
-        return subprocess.run(["bash", str(SCRIPT), *arguments],
-                              env=environment(client, **names) | dict(variables), stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    def run(client="curl", *arguments, shell="bash", variables=(), **names):
+        return subprocess.run([shell, str(SCRIPT), *arguments], env=environment(client, **names) | dict(variables),
+                              timeout=60, stdin=subprocess.DEVNULL, **OUTPUT)
     return run
+
+
+@pytest.fixture
+def work(tmp_path):
+    """Where the script keeps what is not finished."""
+    (tmp_path / "data" / ".download").mkdir(parents=True)
+    return tmp_path / "data" / ".download"
 
 
 def unpacked(folder):
@@ -168,149 +186,99 @@ def unpacked(folder):
 
 
 @clients
-def test_goes_on_after_cuts_and_joins_folders(server, download, tmp_path, client):
-    first = archive(pair("hearts", 1) + pair("hearts/deep", 2))
-    second = archive(pair("hearts/deep", 3) + ["license/text"])
-    server.add(2, first, *["cut"] * 6)  # more cuts than tries: what counts is progress
-    server.add(3, second, "busy")
-    done = download(client)
-    assert done.returncode == 0, done.stdout
-    assert "3 of 3 pairs" in done.stdout
-    assert len(unpacked(tmp_path / "data" / "hearts")) == 6
+def test_goes_on_after_cuts_joins_folders_and_fetches_nothing_twice(server, download, tmp_path, client):
+    server.add(2, archive(pair("hearts", 1) + pair("hearts/deep", 2)), *["cut"] * 6)  # more than tries: progress counts
+    server.add(3, archive(pair("hearts/deep", 3) + ["license/text"]), "busy")
+    done = download(client, pairs=3)
+    assert done.returncode == 0 and "3 of 3 pairs" in done.stdout, done.stdout
+    assert len(unpacked(tmp_path / "data" / "hearts")) == 6 and server.holds(tmp_path / "data")
     assert server.starts(2)[1] > 0 and server.starts(2) == sorted(server.starts(2))  # resumed, never begun again
-    with tarfile.open(fileobj=io.BytesIO(first)) as tar:
-        name = "hearts/VmData_x_1.npy"
-        assert (tmp_path / "data" / name).read_bytes() == tar.extractfile(name).read()
     assert (tmp_path / "data" / "README.md").read_bytes() == b"# About\n"
     assert not list((tmp_path / "data" / ".download").glob("*.tgz*"))  # archives are deleted once unpacked
-
-
-@clients
-def test_asks_for_nothing_when_all_is_there(server, download, client):
-    server.add(2, archive(pair("a", 1)))
-    server.add(3, archive(pair("b", 1)))
-    download(client, pairs=2)
     server.asked.clear()
-    again = download(client, pairs=2)
-    assert (again.returncode, server.asked) == (0, [])
-    assert "already" in again.stdout
+    again = download(client, pairs=3)
+    assert (again.returncode, server.asked) == (0, []) and "already" in again.stdout
 
 
 @clients
-def test_server_that_cannot_go_on_in_the_middle(server, download, tmp_path, client):
-    server.add(2, archive(pair("a", 1)), "cut", *["rangeless"] * 9)
-    done = download(client, parts="2", pairs=1)
-    assert done.returncode == 0, done.stdout
-    assert len(unpacked(tmp_path / "data")) == 2
+@pytest.mark.parametrize("moods, words", [(["cut", *["rangeless"] * 9], ""), (["garbage"], "not a whole archive")],
+                         ids=["rangeless", "garbage"])
+def test_what_cannot_be_gone_on_with_is_fetched_again(server, download, tmp_path, client, moods, words):
+    server.add(2, A, *moods)
+    done = download(client)
+    assert done.returncode == 0 and words in done.stdout and server.holds(tmp_path / "data"), done.stdout
 
 
-def test_server_that_always_cuts_and_never_resumes_is_given_up(server, download):
-    server.add(2, archive(pair("a", 1)), *["rangeless cut"] * 50)
-    done = download(parts="2", pairs=1)
-    assert done.returncode == 1
-    assert len(server.starts(2)) < 20
-
-
-@clients
-def test_garbage_is_thrown_away_and_fetched_again(server, download, tmp_path, client):
-    server.add(2, archive(pair("a", 1)), "garbage")
-    done = download(client, parts="2", pairs=1)
-    assert done.returncode == 0 and "not a whole archive" in done.stdout
-    assert len(unpacked(tmp_path / "data")) == 2
-
-
-def test_endless_garbage_names_the_part_and_keeps_the_rest(server, download, tmp_path):
-    server.add(2, archive(pair("a", 1)), *["garbage"] * 50)
-    server.add(3, archive(pair("b", 1)))
-    done = download(pairs=2)
-    assert done.returncode == 1
+@pytest.mark.parametrize("mood", ["garbage", "rangeless cut"])
+def test_endless_trouble_names_the_part_and_keeps_the_rest(server, download, tmp_path, mood):
+    server.add(2, A, *[mood] * 50)
+    done = download()
+    assert done.returncode == 1 and len(server.starts(2)) < 20
     assert "Missing: part 2." in done.stdout and "1 of 2 pairs" in done.stdout
     assert unpacked(tmp_path / "data") == sorted(pair("b", 1))
 
 
-def test_gzip_of_something_else_is_refused(server, download, tmp_path):
-    import gzip
-    server.add(2, gzip.compress(os.urandom(5000)))
-    done = download(parts="2", pairs=1)
-    assert done.returncode == 1 and "not an archive of files" in done.stdout
-    assert unpacked(tmp_path / "data") == []
-
-
 @clients
 def test_a_part_the_server_lacks_is_named_and_fetched_later(server, download, client):
-    server.add(3, archive(pair("b", 1)))
-    first = download(client, pairs=2)
+    server.files.pop("/_2_1.tgz/download")
+    first = download(client)
     assert first.returncode == 1 and "Missing: part 2." in first.stdout
     assert len(server.starts(2)) == 2  # a clear no is not asked for again and again
-    server.add(2, archive(pair("a", 1)))
+    server.add(2, A)
     server.asked.clear()
-    second = download(client, pairs=2)
-    assert second.returncode == 0, second.stdout
-    assert server.starts(3) == []
+    second = download(client)
+    assert second.returncode == 0 and server.starts(3) == [], second.stdout
 
 
-def test_a_deleted_file_brings_only_its_part_again(server, download, tmp_path):
-    server.add(2, archive(pair("a", 1)))
-    server.add(3, archive(pair("b", 1)))
-    download(pairs=2)
-    (tmp_path / "data" / pair("b", 1)[0]).unlink()
-    server.asked.clear()
-    assert download(pairs=2).returncode == 0
-    assert (server.starts(2), server.starts(3)) == ([], [0])
+def test_a_deleted_or_emptied_file_brings_only_its_part_again(server, download, tmp_path):
+    download()
+    for spoil in Path.unlink, lambda path: path.write_bytes(b""):
+        spoil(tmp_path / "data" / pair("b", 1)[0])
+        server.asked.clear()
+        again = download()
+        assert again.returncode == 0 and "already" not in again.stdout and server.holds(tmp_path / "data")
+        assert (server.starts(2), server.starts(3)) == ([], [0])
 
 
-def test_counts_files_without_a_partner(server, download):
-    server.add(2, archive(pair("a", 1) + ["a/VmData_x_8.npy", "a/VmData_x_9.npy", "a/pECGData_x_7.npy"]))
-    done = download(parts="2", pairs=4)
-    assert done.returncode == 1
-    for words in ("1 of 4 pairs", "1 pECGData files have no VmData", "2 VmData files have no pECGData"):
-        assert words in done.stdout
-
-
-def link(name, target, kind):
+def special(name, **fields):
     info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
+    for field, value in fields.items():
+        setattr(info, field, value)
     return info
 
 
 @pytest.mark.parametrize("members", [
     ["/tmp/cardiac_ml_escaped.npy"], ["a/../../escaped.npy"], ["../escaped.npy"],
-    [link("a", "..", tarfile.SYMTYPE), "a/escaped.npy"], [link("a.npy", "../escaped.npy", tarfile.LNKTYPE)],
-    [link("pipe.npy", "", tarfile.FIFOTYPE)],
-], ids=["absolute", "climbs", "parent", "symlink", "hard link", "pipe"])
+    [special("a", type=tarfile.SYMTYPE, linkname=".."), "a/escaped.npy"],
+    [special("a.npy", type=tarfile.LNKTYPE, linkname="../escaped.npy")], [special("pipe.npy", type=tarfile.FIFOTYPE)],
+    None], ids=["absolute", "climbs", "parent", "symlink", "hard link", "pipe", "no archive"])
 def test_hostile_archives_are_refused_whole(server, download, tmp_path, members):
-    server.add(2, archive([*pair("good", 1), *members]))
-    done = download(parts="2", pairs=1)
-    assert done.returncode == 1 and "refused" in done.stdout, done.stdout
-    assert unpacked(tmp_path / "data") == [] and not list(tmp_path.rglob("*escaped*"))
+    server.add(2, archive([*pair("good", 1), *members]) if members else gzip.compress(os.urandom(5000)))
+    done = download()
+    assert done.returncode == 1 and ("refused" if members else "not an archive of files") in done.stdout, done.stdout
+    assert unpacked(tmp_path / "data") == sorted(pair("b", 1)) and not list(tmp_path.rglob("*escaped*"))
     assert not Path("/tmp/cardiac_ml_escaped.npy").exists()
 
 
 @clients
-def test_killed_in_the_middle_goes_on(server, environment, download, tmp_path, client):
+def test_killed_in_the_middle_goes_on(server, environment, download, work, client):
     server.add(2, archive(pair("a", 1), size=300_000), "hang")
-    process = subprocess.Popen(["bash", str(SCRIPT)], env=environment(client, parts="2", pairs=1),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    part = tmp_path / "data" / ".download" / "part_2.tgz.part"
+    process = subprocess.Popen(["bash", str(SCRIPT)], env=environment(client), start_new_session=True, **OUTPUT)
+    part = work / "part_2.tgz.part"
     wait_for(lambda: part.exists() and part.stat().st_size > 100_000)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    done = download(client, parts="2", pairs=1)
-    assert done.returncode == 0, done.stdout
-    assert server.starts(2)[1] > 0
+    done = download(client)
+    assert done.returncode == 0 and server.starts(2)[1] > 0, done.stdout
 
 
-def test_killed_while_it_unpacked_it_fetches_nothing_again(server, download, tmp_path):
-    body = archive(pair("a", 1))
-    server.add(2, body)
-    work = tmp_path / "data" / ".download"
-    work.mkdir(parents=True)
-    (work / "part_2.tgz").write_bytes(body)
-    assert download(parts="2", pairs=1).returncode == 0
+def test_killed_while_it_unpacked_it_fetches_nothing_again(server, download, tmp_path, work):
+    (work / "part_2.tgz").write_bytes(A)
+    assert download().returncode == 0
     assert server.starts(2) == [] and server.holds(tmp_path / "data") and not list(work.glob("*.tgz*"))
-    (work / "part_2.tgz").write_bytes(body)  # left by a kill just after
+    (work / "part_2.tgz").write_bytes(A)  # left by a kill just after
     (tmp_path / "data" / "README.md").unlink()
-    download(parts="2", pairs=9)
+    download(pairs=9)
     assert not (work / "part_2.tgz").exists()
 
 
@@ -320,14 +288,13 @@ def test_killed_at_random_moments_it_ends_with_what_the_server_has(tmp_path):
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_obeyed_while_the_server_is_silent(server, environment, tmp_path, sign):
-    server.add(2, archive(pair("a", 1)), "hang")
-    process = subprocess.Popen(["bash", str(SCRIPT)], env=environment(parts="2"), stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
-    wait_for((tmp_path / "data" / ".download" / "part_2.tgz.part").exists)
+def test_a_signal_is_obeyed_while_the_server_is_silent(server, environment, work, sign):
+    server.add(2, A, "hang")
+    process = subprocess.Popen(["bash", str(SCRIPT)], env=environment(), **OUTPUT)
+    wait_for((work / "part_2.tgz.part").exists)
     process.send_signal(sign)
     assert process.wait(timeout=20) == 128 + sign
-    assert not server.hanging.is_set() and not list((tmp_path / "data" / ".download").glob("works.*"))
+    assert not server.hanging.is_set() and not list(work.glob("works.*"))
 
 
 def wait_for(condition, seconds=20):
@@ -339,110 +306,71 @@ def wait_for(condition, seconds=20):
 
 def test_of_many_at_once_one_works(server, environment, tmp_path):
     server.add(2, archive(pair("a", 1), size=100_000), pause=3)
-    started = [subprocess.Popen(["bash", str(SCRIPT)], env=environment(parts="2", pairs=1), stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True) for _ in range(6)]
+    started = [subprocess.Popen(["bash", str(SCRIPT)], env=environment(), **OUTPUT) for _ in range(6)]
     told = [process.communicate(timeout=60)[0] for process in started]
     assert sorted(process.returncode for process in started) == [0, 1, 1, 1, 1, 1], told
     assert sum("is at work" in text for text in told) == 5 and server.starts(2) == [0]
     assert server.holds(tmp_path / "data")
 
 
-@pytest.mark.parametrize("number", [1, os.getpid()], ids=["one", "own"])
-def test_a_lock_of_a_process_that_is_gone_is_not_believed(server, download, tmp_path, number):
+def test_a_lock_of_a_process_that_is_gone_is_not_believed(server, download, work):
     """Even where another one has its number now, as number 1 in every container has."""
-    server.add(2, archive(pair("a", 1)))
-    work = tmp_path / "data" / ".download"
-    work.mkdir(parents=True)
-    (work / f"works.{number}").write_text("31415926535\n")
-    assert download(parts="2", pairs=1).returncode == 0 and not list(work.glob("works.*"))
+    for number in 1, os.getpid():
+        (work / f"works.{number}").write_text("31415926535\n")
+    assert download().returncode == 0 and not list(work.glob("works.*"))
 
 
 @clients
-def test_settings_of_the_user_are_not_obeyed(server, download, tmp_path, client):
-    server.add(2, archive(pair("a", 1)))
-    home = tmp_path / "home"
+def test_settings_of_the_user_and_odd_names_change_nothing(server, download, tmp_path, client):
+    home, strange = tmp_path / "home", tmp_path / "two\nlines $HOME 'and' \"quotes\""
     home.mkdir()
     (home / ".curlrc").write_text(f"output = {home}/stolen\nuser-agent = x\n")
     (home / ".wgetrc").write_text("reject_log = stolen\nquota = 1\nuse_proxy = on\nhttp_proxy = http://127.0.0.1:9\n")
-    assert download(client, parts="2", pairs=1, variables={"HOME": str(home)}).returncode == 0
-    assert not (home / "stolen").exists() and server.holds(tmp_path / "data")
-
-
-def test_an_emptied_file_is_missing(server, download, tmp_path):
-    server.add(2, archive(pair("a", 1)))
-    download(parts="2", pairs=1)
-    (tmp_path / "data" / pair("a", 1)[0]).write_bytes(b"")
-    again = download(parts="2", pairs=1)
-    assert again.returncode == 0 and "already" not in again.stdout and server.holds(tmp_path / "data")
+    done = download(client, folder=strange, variables={"HOME": str(home)})
+    assert done.returncode == 0 and server.holds(strange) and "error" not in done.stdout, done.stdout
+    assert not (home / "stolen").exists()
 
 
 @clients
 def test_a_server_that_promises_too_much_or_asks_to_log_in(server, download, tmp_path, client):
-    server.add(2, archive(pair("a", 1)), *["boast"] * 9)
-    server.add(3, archive(pair("b", 1)), "cut", "garbage", "garbage")
-    done = download(client, pairs=2)
+    server.add(2, A, *["boast"] * 9)
+    server.add(3, B, "cut", "garbage", "garbage")
+    done = download(client)
     assert done.returncode == 0 and server.holds(tmp_path / "data"), done.stdout
     assert len(server.starts(2)) == 1 and server.starts(3)[-1] > 0  # what was fetched before the page is kept
 
 
-def test_wrong_words_start_nothing(server, download):
-    done = download("curl", "--hepl")
-    assert done.returncode == 1 and "--hepl means nothing" in done.stdout and server.asked == []
-
-
-def special(name, mode):
-    info = tarfile.TarInfo(name)
-    info.mode = mode
-    return info
-
-
-def test_rights_of_others_and_names_too_long(server, download, tmp_path):
-    server.add(2, archive([special("a/pECGData_x_1.npy", 0o6777), "a/VmData_x_1.npy"]))
+def test_lone_partners_rights_of_others_and_names_too_long(server, download, tmp_path):
+    lone = ["a/VmData_x_8.npy", "a/VmData_x_9.npy", "a/pECGData_x_7.npy"]
+    server.add(2, archive([special("a/pECGData_x_1.npy", mode=0o6777), "a/VmData_x_1.npy", *lone]))
     server.add(3, archive(["b" * 300 + ".npy"]))
-    done = download(pairs=1)
+    done = download()
+    for words in ("1 of 2 pairs", "1 pECGData files have no VmData", "2 VmData files have no pECGData"):
+        assert words in done.stdout
     assert (tmp_path / "data" / "a" / "pECGData_x_1.npy").stat().st_mode & 0o7000 == 0
-    assert "name too long" in done.stdout and "disk" not in done.stdout.partition("Part 3")[2]
+    assert done.returncode == 1 and "name too long" in done.stdout and "disk" not in done.stdout.partition("Part 3")[2]
 
 
 @clients
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_named(server, download, tmp_path, client):
-    server.add(2, archive(pair("a", 1)))
-    work = tmp_path / "data" / ".download"
-    work.mkdir(parents=True)
+def test_a_full_disk_is_named(server, download, work, client):
     (work / "part_2.tgz.part").symlink_to("/dev/full")
-    done = download(client, parts="2", pairs=1)
+    done = download(client)
     assert done.returncode == 1 and "is the disk full?" in done.stdout and len(server.starts(2)) == 1
 
 
-def test_any_name_of_the_folder(server, download, tmp_path):
-    server.add(2, archive(pair("a", 1)))
-    strange = tmp_path / "two\nlines $HOME 'and' \"quotes\""
-    done = download(parts="2", pairs=1, folder=strange)
-    assert done.returncode == 0 and server.holds(strange) and "error" not in done.stdout, done.stdout
+@pytest.mark.parametrize("arguments, named, words", [
+    (["curl", "--hepl"], {}, ["--hepl means nothing"]), (["curl"], dict(mb=10**9), ["Too little space"]),
+    ([None], {}, ["Neither curl nor wget"]),
+    (["curl"], dict(parts="2 3 4 5 6", url="http://127.0.0.1:9"), ["is there a network?", "all from part 2 on"]),
+], ids=["wrong word", "no space", "no client", "no network"])
+def test_what_keeps_it_from_fetching_is_said_at_once(server, download, arguments, named, words):
+    done = download(*arguments, **named)
+    assert done.returncode == 1 and all(word in done.stdout for word in words) and server.asked == []
 
 
-def test_too_little_space_is_said_before_fetching(server, download):
-    done = download(mb=10**9)
-    assert done.returncode == 1 and "Too little space" in done.stdout and server.asked == []
-
-
-def test_a_server_that_is_down_stops_it_at_once(server, download):
-    done = download(parts="2 3 4 5 6", url="http://127.0.0.1:9")
-    assert done.returncode == 1 and "is there a network?" in done.stdout
-    assert "all from part 2 on" in done.stdout
-
-
-def test_without_curl_and_wget_it_says_so(download):
-    done = download(client=None)
-    assert done.returncode == 1 and "Neither curl nor wget" in done.stdout
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", installed("bash", "zsh"))
 def test_sourced_it_leaves_the_shell_as_it_was(server, environment, tmp_path, shell):
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
-    server.add(2, archive(pair("a", 1)))
     passing = (r"^(_|RANDOM|SECONDS|LINENO|BASH_|PIPESTATUS|EPOCH|SRANDOM|status|\?|TTYIDLE|before|after|pipestatus|"
                r"ZSH_EVAL|!|#)")
     state = f"pwd; set -o; typeset -f; trap; alias; set | grep -vE '{passing}'"
@@ -451,29 +379,23 @@ def test_sourced_it_leaves_the_shell_as_it_was(server, environment, tmp_path, sh
     shutil.copy(SCRIPT, tmp_path / "copy")
     program = (f'cd "{tmp_path}/elsewhere"; before=$({state}); . ../copy/{SCRIPT.name}; echo "first $?"; '
                f'CARDIAC_ML_DOWNLOAD_PAIRS=99; export CARDIAC_ML_DOWNLOAD_PAIRS; . ../copy/{SCRIPT.name}; '
-               f'echo "second $?"; CARDIAC_ML_DOWNLOAD_PAIRS=1; after=$({state}); '
+               f'echo "second $?"; CARDIAC_ML_DOWNLOAD_PAIRS=2; after=$({state}); '
                '[ "$before" = "$after" ] && echo "as it was" || { echo "$before" >b; echo "$after" >a; diff b a; }')
-    variables = environment(parts="2", pairs=1)
+    variables = environment()
     variables.pop("CARDIAC_ML_DOWNLOAD_FOLDER")  # then the dataset goes beside the script
-    done = subprocess.run([shell, "-c", program], env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, timeout=60)
+    done = subprocess.run([shell, "-c", program], env=variables, timeout=60, **OUTPUT)
     assert "first 0" in done.stdout and "second 1" in done.stdout and "as it was" in done.stdout, done.stdout
-    assert len(unpacked(tmp_path / "copy" / "intracardiac_dataset")) == 2
+    assert server.holds(tmp_path / "copy" / "intracardiac_dataset")
 
 
-@pytest.mark.parametrize("shell", ["sh", "dash", "zsh"])
-def test_run_by_another_shell_it_does_the_same(server, environment, shell):
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
-    server.add(2, archive(pair("a", 1)))
-    done = subprocess.run([shell, str(SCRIPT)], env=environment(parts="2", pairs=1), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=60)
-    assert done.returncode == 0 and "1 of 1 pairs" in done.stdout, done.stdout
+@pytest.mark.parametrize("shell", installed("sh", "dash", "zsh"))
+def test_run_by_another_shell_it_does_the_same(server, download, shell):
+    done = download(shell=shell)
+    assert done.returncode == 0 and "2 of 2 pairs" in done.stdout, done.stdout
 
 
+@pytest.mark.skipif(not shutil.which("dash"), reason="dash is not installed")
 def test_a_shell_that_cannot_tell_the_name_of_a_sourced_file_runs_nothing(server, environment, tmp_path):
-    if not shutil.which("dash"):
-        pytest.skip("dash is not installed")
     (tmp_path / "caller").write_text(f"echo once\n. {SCRIPT}\necho status $?\n")
     done = subprocess.run(["dash", "caller"], cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert done.stdout == "once\nstatus 1\n" and "Run this with bash" in done.stderr and server.asked == []

@@ -18,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture
@@ -39,42 +40,36 @@ def run(*arguments, folder=ROOT, python=sys.executable, **variables):
 
 # --- words ---------------------------------------------------------------------------------------------------------
 
-def test_help_names_every_command():
+def test_help_names_every_command_and_an_unknown_option_gets_a_sentence():
     done = run("--help")
     assert done.returncode == 0
     assert all(f"start.py {command} " in done.stdout for command in ("lab", "test", "setup", "book", "--quick"))
-
-
-def test_unknown_option_gets_a_sentence():
     done = run("--quik")
     assert done.returncode == 1 and "--quik means nothing here" in done.stdout and "Traceback" not in done.stdout
 
 
-def test_needs_the_standard_library_only_and_old_syntax():
-    tree = ast.parse((ROOT / "start.py").read_text(), feature_version=(3, 6))
+@pytest.mark.parametrize("name, own", [("start.py", set()), ("cardiac_ml/check/machine.py", {"cardiac_ml"}),
+                                       ("cardiac_ml/check/__main__.py", {"cardiac_ml"})])
+def test_needs_the_standard_library_only_and_old_syntax(name, own):
+    tree = ast.parse((ROOT / name).read_text(), feature_version=(3, 6))
     imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
-    imported = {getattr(node, "module", None) or name.name for node in imports for name in node.names}
-    assert imported and imported <= sys.stdlib_module_names
+    imported = {(getattr(node, "module", None) or name.name).split(".")[0] for node in imports for name in node.names}
+    assert imported and imported <= sys.stdlib_module_names | own
 
 
-@pytest.mark.parametrize("arguments, meaning", [
-    ([], ("run", [], False)),
-    (["1", "3", "--quick"], ("run", ["1", "3"], True)),
-    (["--quick"], ("run", [], True)),
-    (["run", "task_2"], ("run", ["task_2"], False)),
-    (["test"], ("test", [], False)),
-    (["test", "--", "-k", "leads", "-x"], ("test", ["-k", "leads", "-x"], False)),
-    (["test", "-k", "leads"], ("test", ["-k", "leads"], False)),
-    (["test", "tests/test_leads.py", "--", "-x"], ("test", ["tests/test_leads.py", "-x"], False)),
-    (["lab", "--no-browser"], ("lab", ["--no-browser"], False)),
-    (["setup"], ("setup", [], False)),
-    (["setup", "book"], ("setup", ["book"], False)),
-    (["book"], ("book", [], False)),
-    (["score", "--help"], ("kit", ["score", "--help"], False)),
-    (["simulate", "heartbeats", "--out", "x"], ("kit", ["simulate", "heartbeats", "--out", "x"], False)),
+@pytest.mark.parametrize("line, meaning", [
+    ("", ("run", [], False)), ("1 3 --quick", ("run", ["1", "3"], True)), ("--quick", ("run", [], True)),
+    ("run task_2", ("run", ["task_2"], False)),
+    ("test", ("test", [], False)), ("test -- -k leads -x", ("test", ["-k", "leads", "-x"], False)),
+    ("test -k leads", ("test", ["-k", "leads"], False)),
+    ("test tests/test_leads.py -- -x", ("test", ["tests/test_leads.py", "-x"], False)),
+    ("lab --no-browser", ("lab", ["--no-browser"], False)),
+    ("setup", ("setup", [], False)), ("setup book", ("setup", ["book"], False)), ("book", ("book", [], False)),
+    ("score --help", ("kit", ["score", "--help"], False)),
+    ("simulate heartbeats --out x", ("kit", ["simulate", "heartbeats", "--out", "x"], False)),
 ])
-def test_arguments(start, arguments, meaning):
-    assert start.read_arguments(arguments) == meaning
+def test_arguments(start, line, meaning):
+    assert start.read_arguments(line.split()) == meaning
 
 
 @pytest.mark.parametrize("log, words", [
@@ -102,17 +97,14 @@ def test_an_unwritable_folder_is_no_traceback(start, monkeypatch, capsys):
 
 # --- which Python --------------------------------------------------------------------------------------------------
 
-def test_too_old_or_too_new_takes_another_python(start, monkeypatch):
+def test_too_old_or_too_new_takes_another_python_or_says_which_ones_fit(start, monkeypatch):
     versions = {"python3.13": None, "python3.12": (3, 12), "py -3.13": None, "py -3.12": (3, 12)}
     monkeypatch.setattr(start, "version_of", lambda command: versions.get(" ".join(command), (3, 9)))
     assert start.find_python() in (["python3.12"], ["py", "-3.12"])
-
-
-@pytest.mark.parametrize("version", [(3, 10), (3, 14)])
-def test_no_fitting_python_says_which_ones_do(start, monkeypatch, version):
-    monkeypatch.setattr(start, "version_of", lambda command: version)
-    with pytest.raises(start.Stop, match=r"(?s)3\.11 to 3\.13.*python3\.12 start\.py"):
-        start.find_python()
+    for version in (3, 10), (3, 14):
+        monkeypatch.setattr(start, "version_of", lambda command: version)
+        with pytest.raises(start.Stop, match=r"(?s)3\.11 to 3\.13.*python3\.12 start\.py"):
+            start.find_python()
 
 
 def test_missing_venv_module_names_the_package(start, monkeypatch, tmp_path):
@@ -123,10 +115,9 @@ def test_missing_venv_module_names_the_package(start, monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the made-up Python is a shell script")
-@pytest.mark.parametrize("said, words", [("disk on fire", "disk on fire"),
-                                         ("ensurepip is not available", "apt install"),
-                                         ("ERROR: [Errno 28] No space left on device\nCalledProcessError",
-                                          "disk is full.*\nERROR.*device$")])
+@pytest.mark.parametrize("said, words", [
+    ("disk on fire", "disk on fire"), ("ensurepip is not available", "apt install"),
+    ("ERROR: [Errno 28] No space left on device\nCalledProcessError", "disk is full.*\nERROR.*device$")])
 def test_half_made_environment_is_removed(start, tmp_path, said, words):
     broken = tmp_path / "python"
     broken.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\n[ "$2" = venv ] && mkdir -p "$3/bin" && '
@@ -152,9 +143,7 @@ def test_sees_where_it_runs(start, monkeypatch, tmp_path, where):
     prefix = tmp_path / (".venv" if where == "own" else "python")
     monkeypatch.setattr(sys, "prefix", str(prefix))
     monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "base") if where in ("own", "virtual") else str(prefix))
-    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
-    if where == "colab":
-        monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_2026")
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_2026" if where == "colab" else "")
     if where == "conda":
         (prefix / "conda-meta").mkdir(parents=True)
     assert start.surroundings() == where
@@ -182,56 +171,45 @@ def installed(start, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("kind, exact", [("own", True), ("virtual", True), ("conda", False), ("colab", False)])
-def test_exact_versions_only_where_nobody_else_chose(start, installed, tmp_path, kind, exact):
-    start.install(start.Environment(kind, sys.executable, str(tmp_path)))
-    assert ("-r" in installed[0]) == exact
-    assert exact or installed[0][1].startswith(str(tmp_path) + "[notebooks")
+def test_exact_versions_where_nobody_else_chose_and_the_book_when_asked(start, installed, monkeypatch, tmp_path, kind,
+                                                                        exact):
+    monkeypatch.setattr(start, "environment", lambda: start.Environment(kind, sys.executable, str(tmp_path)))
+    monkeypatch.setattr(start, "call", lambda command, **variables: 0)
+    for words, books in (["book"], 1), (["setup", "book"], 1), (["setup"], 0):
+        installed.clear()
+        start.start(words)
+        (tmp_path / start.STAMP).unlink()
+        assert ("-r" in installed[0]) == exact and (exact or installed[0][1].startswith(f"{tmp_path}[notebooks"))
+        asked = [arguments for arguments in installed if arguments[-1].endswith(("[book]", "-book.txt"))]
+        assert len(asked) == books and all(arguments[0] == ("-r" if exact else "-e") for arguments in asked)
 
 
-def test_what_uv_run_has_brought_is_not_installed_again(start, installed, monkeypatch, tmp_path):
-    monkeypatch.undo()  # of as_required too: ask this Python
-    calls = []
-    monkeypatch.setattr(start, "ROOT", str(tmp_path))
+def test_what_uv_run_has_brought_is_not_installed_again(start, monkeypatch, tmp_path):
     monkeypatch.setattr(start, "make_importable", lambda python: None)
-    monkeypatch.setattr(start, "run_pip", lambda python, arguments, log: calls.append(arguments) or 0)
+    monkeypatch.setattr(start, "run_pip", lambda *_: pytest.fail("installed again"))
     (tmp_path / "requirements.txt").write_text("# a comment\npytest==0.0.1\n")
     assert not start.as_required(sys.executable)
     (tmp_path / "requirements.txt").write_text(f"# a comment\npytest=={pytest.__version__}\n")
     assert start.as_required(sys.executable)
     start.install(start.Environment("virtual", sys.executable, str(tmp_path)))
-    assert not calls and (tmp_path / start.STAMP).exists()
+    assert (tmp_path / start.STAMP).exists()
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["check", "--json"]])
-def test_the_check_installs_nothing(start, monkeypatch, arguments, tmp_path):
+def test_the_check_installs_nothing_and_takes_data_from_where_the_user_stands(start, monkeypatch, arguments, tmp_path):
     called = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CARDIAC_ML_DATA", "public")
     monkeypatch.setattr(start, "call", lambda command, *folder, **variables: called.append(command) or 0)
     monkeypatch.setattr(start, "environment", lambda: pytest.fail("an environment was made"))
     monkeypatch.setattr(start, "surroundings", lambda: None)
     own = start.own_place()[1]
     monkeypatch.setattr(start, "version_of", lambda python: None)
-    assert start.main(arguments) == 0
+    assert start.main(arguments) == 0 and os.environ["CARDIAC_ML_DATA"] == str(tmp_path / "public")
     assert called[0][:3] == [sys.executable, "-m", "cardiac_ml.check"]
     monkeypatch.setattr(start, "version_of", lambda python: (3, 12) if python == own else None)
     assert start.main(arguments) == 0 and called[1][0] == own and called[1][3:] == arguments[1:]
     assert not (tmp_path / ".venv").exists()
-
-
-def test_a_folder_of_data_is_meant_from_where_the_user_stands(start, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CARDIAC_ML_DATA", "public")
-    monkeypatch.setattr(start, "call", lambda *_, **__: 0)
-    assert start.main(["check"]) == 0 and os.environ["CARDIAC_ML_DATA"] == str(tmp_path / "public")
-
-
-@pytest.mark.parametrize("kind, how", [("own", "-r"), ("colab", "-e")])
-@pytest.mark.parametrize("words, books", [(["book"], 1), (["setup", "book"], 1), (["setup"], 0)])
-def test_the_packages_of_the_book_only_when_asked(start, installed, monkeypatch, tmp_path, kind, how, words, books):
-    monkeypatch.setattr(start, "environment", lambda: start.Environment(kind, sys.executable, str(tmp_path)))
-    monkeypatch.setattr(start, "call", lambda command, **variables: 0)
-    start.start(words)
-    asked = [arguments for arguments in installed if arguments[-1].endswith(("[book]", "-book.txt"))]
-    assert len(asked) == books and all(arguments[0] == how for arguments in asked)
 
 
 def test_stamp_only_after_success_and_for_these_requirements(start, installed, monkeypatch, tmp_path):
@@ -369,8 +347,7 @@ def test_killed_at_any_moment_the_next_start_goes_on_by_itself(tmp_path):
 # --- the two lists of requirements ---------------------------------------------------------------------------------
 
 def test_exact_versions_lie_in_the_ranges():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
     ranges = {need.name: need.specifier for group in groups for need in map(Requirement, group)}
     ranges.pop("cardiac-ml")
     lines = [line.split("#")[0].strip() for name in ("requirements.txt", "requirements-book.txt")
@@ -378,16 +355,14 @@ def test_exact_versions_lie_in_the_ranges():
     exact = {need.name: str(need.specifier) for need in map(Requirement, filter(None, lines))}
     assert set(exact) == set(ranges)
     assert exact["torch"] == "==2.13.0"
-    wrong = [name for name, version in exact.items() if not ranges[name].contains(version.removeprefix("=="))]
-    assert wrong == []
+    assert not [name for name, version in exact.items() if not ranges[name].contains(version.removeprefix("=="))]
 
 
 def test_conda_gets_the_same_ranges():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    groups = [project["dependencies"], *(project["optional-dependencies"][name] for name in ("notebooks", "lab"))]
+    groups = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][name] for name in ("notebooks", "lab"))]
     lines = re.findall(r"^  - (.+)$", (ROOT / "environment.yml").read_text(), re.MULTILINE)
     assert sorted(line.replace("pytorch", "torch") for line in lines) == sorted(
-        [f"python{project['requires-python']}", "pip", *(need for group in groups for need in group)])
+        [f"python{PROJECT['requires-python']}", "pip", *(need for group in groups for need in group)])
 
 
 def test_containers_start_what_is_there(start):
@@ -404,7 +379,6 @@ def test_containers_start_what_is_there(start):
 
 
 def test_supported_pythons_are_said_once(start):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = Requirement(f"python{project['requires-python']}").specifier
+    wanted = Requirement(f"python{PROJECT['requires-python']}").specifier
     assert [minor for minor in range(8, 18) if f"3.{minor}" in wanted] == [
         minor for minor in range(8, 18) if start.supported((3, minor))]

@@ -73,13 +73,6 @@ def test_missing_labels_do_not_reach_the_score(tmp_path):
     assert scores["labels left out"].value == scores["labels left out"].high == 200, "the part for the week"
 
 
-def test_a_wrong_file_is_named_not_scored(tmp_path):
-    truth = made_truth(3)
-    path = submission.write_template(tmp_path / "t.npz", 3, truth.ids[:-1])
-    with pytest.raises(DataError, match="1 ids are missing"):
-        scoring.score(path, truth)
-
-
 def test_scores_as_text_and_json(tmp_path):
     scores = {"MAE (ms)": metrics.Interval(1.5, 1.0, 2.0)}
     assert "1.500   (1.000 .. 2.000)" in scoring.as_text(scores)

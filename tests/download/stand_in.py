@@ -1,6 +1,8 @@
 """Stand-ins of the places that data come from, on this machine: PhysioNet's server, and Kaggle's package."""
 import hashlib
 import http.server
+import os
+import shutil
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +13,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Files below ``server.folder``, by ranges of bytes, as wfdb asks for them; a page that tells a version."""
     protocol_version = "HTTP/1.1"
 
-    def do_HEAD(self):
-        self.answer(with_body=False)
-
-    def do_GET(self):
-        self.answer(with_body=True)
-
-    def answer(self, with_body):
+    def answer(self):
         name = self.path.strip("/")
         if name.startswith("content/"):
             body = b"<title>\nVersion: 1.0.0</title>\n"
@@ -26,7 +22,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.send_error(404)
             return
-        if with_body:
+        if self.command == "GET":
             self.server.asked.append(name)
         start, end = 0, len(body)
         if wanted := self.headers.get("Range"):
@@ -38,8 +34,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(end - start))
         self.end_headers()
-        if with_body:
+        if self.command == "GET":
             self.wfile.write(body[start:end])
+
+    do_HEAD = do_GET = answer
 
     def log_message(self, *arguments):
         pass
@@ -71,8 +69,6 @@ def kagglehub(source: Path, broken_off: int = 0, mounted: bool = False):
 
     The first ``broken_off`` calls end in the middle; the archive that is there already is gone on with.
     """
-    import os
-    import shutil
     calls = []
 
     def dataset_download(handle):

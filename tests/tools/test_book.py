@@ -40,7 +40,8 @@ def test_every_function_has_its_docstring_and_its_example(name):
 @pytest.mark.parametrize("name", book.PAGES)
 def test_examples_run(name, monkeypatch):
     """From top to bottom, as a reader would type them; and those in the docstrings."""
-    monkeypatch.setattr(plt, "subplots", closing(plt.subplots))
+    subplots = plt.subplots  # a new figure closes those of earlier examples
+    monkeypatch.setattr(plt, "subplots", lambda *given, **named: plt.close("all") or subplots(*given, **named))
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     text = "\n".join(book.examples(name).values())
     tests = [doctest.DocTestParser().get_doctest(text, {"__name__": "example"}, f"{name}.md", None, 0),
@@ -49,11 +50,6 @@ def test_examples_run(name, monkeypatch):
     for test in tests:
         runner.run(test, out=said.append)
     assert runner.summarize(verbose=False).failed == 0, "".join(said)
-
-
-def closing(subplots):
-    """Figures of earlier examples go when a new one comes."""
-    return lambda *given, **named: plt.close("all") or subplots(*given, **named)
 
 
 # ---- the pages ----

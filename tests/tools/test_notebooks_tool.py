@@ -70,11 +70,9 @@ def add(kit, name, text, folder="notebooks"):
 
 def texts(notebook):
     """All text that the notebook's cells put out."""
-    found = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            found += [output.get("text", "")] + [str(value) for value in output.get("data", {}).values()]
-    return "\n".join(found)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "\n".join(str(text) for output in outputs for text in (output.get("text", ""),
+                                                                 *output.get("data", {}).values()))
 
 
 # --- build ---------------------------------------------------------------------------------------------------------
@@ -142,21 +140,15 @@ def good(kit):
     return path, notebook
 
 
-def with_error(notebook):
-    notebook.cells[1].outputs = [nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])]
-
-
-def too_large(notebook):
-    notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text="x" * 1_000_001)]
-
-
 @pytest.mark.parametrize("damage, words", [
     (lambda n: n.cells[1].update(source="print(2)"), "differs from .*first at block 2.* build task_1_made_up"),
     (lambda n: n.cells.append(nbformat.v4.new_markdown_cell("more")), "first at block 4"),
     (lambda n: n.cells[1].update(execution_count=7), "not run once each"),
     (lambda n: n.cells[2].update(execution_count=None), "not run once each"),
-    (with_error, r"cell \[2\] \(print\(\"source\"\)\) shows an error"),
-    (too_large, "1.00 MB, the limit is 1"),
+    (lambda n: n.cells[1].update(outputs=[nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])]),
+     r"cell \[2\] \(print\(\"source\"\)\) shows an error"),
+    (lambda n: n.cells[1].update(outputs=[nbformat.v4.new_output("stream", text="x" * 1_000_001)]),
+     "1.00 MB, the limit is 1"),
     (lambda n: n.cells[2].metadata.update(tags=[]), "no cell is tagged 'score'"),
     (lambda n: n.cells[1].update(source="%run ../x.py"), "reaches outside"),
     (lambda n: n.cells[1].update(source="x = 1\ny = '" + 96 * "a" + "'"), r"cell \[2\] \(x = 1\) has a line of 102 c"),
@@ -227,10 +219,13 @@ Since the wave is late.
 """
 
 
-def test_answers_are_in_the_mentors_edition_only(kit, monkeypatch):
+def test_answers_are_in_the_mentors_edition_only_and_none_is_made_without(kit, monkeypatch, capsys):
     monkeypatch.setattr(notebooks.mentors, "TEXT", kit / "mentors.md")
-    (kit / "mentors.md").write_text(ADVICE)
     path = add(kit, "lesson", EXERCISE, "tutorials")
+    (kit / "mentors.md").write_text("# another\n")
+    assert notebooks.main(["solutions", str(kit / "mentors"), "lesson"]) == 1
+    assert "no chapter '# lesson'" in capsys.readouterr().err
+    (kit / "mentors.md").write_text(ADVICE)
     assert notebooks.main(["build", "lesson"]) == 0
     assert notebooks.main(["solutions", str(kit / "mentors"), "lesson"]) == 0
     mentors = nbformat.read(kit / "mentors" / "lesson.ipynb", 4)
@@ -238,14 +233,6 @@ def test_answers_are_in_the_mentors_edition_only(kit, monkeypatch):
     told = [next(number for number, cell in enumerate(mentors.cells) if secret in cell.source) for secret in secrets]
     assert told == [1, 2, 4, 5, 7] and not any(secret in path.read_text() for secret in secrets)
     assert "lesson.1 is 42" in texts(mentors) and "lesson.1 is Ellipsis" in texts(nbformat.read(path, 4))
-
-
-def test_a_notebook_without_advice_is_refused(kit, monkeypatch, capsys):
-    monkeypatch.setattr(notebooks.mentors, "TEXT", kit / "mentors.md")
-    (kit / "mentors.md").write_text("# another\n")
-    add(kit, "lesson", EXERCISE, "tutorials")
-    assert notebooks.main(["solutions", str(kit / "mentors"), "lesson"]) == 1
-    assert "no chapter '# lesson'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -354,12 +341,8 @@ def test_however_a_run_ends_its_kernel_and_their_workers_end(kit, sign, status):
     assert sign != signal.SIGINT or "reached" in (kit / "out" / "task_1_made_up.ipynb").read_text()
 
 
-def test_without_notebooks_it_ends_well(kit, capsys):
-    assert notebooks.main(["run"]) == 0
-    assert "no notebooks" in capsys.readouterr().out
-
-
 def test_names(kit, capsys):
+    assert notebooks.main(["run"]) == 0 and "no notebooks" in capsys.readouterr().out
     for name in ("task_1_made_up", "task_2_made_up"):
         add(kit, name, "")
     add(kit, "image_tutorial", "", "tutorials")
