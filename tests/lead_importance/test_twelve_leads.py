@@ -1,9 +1,9 @@
 """Real twelve-lead records, and made ones with everything wrong that files can have."""
 import numpy as np
 import pytest
+from tiny import message
 
 from cardiac_ml import leads
-from cardiac_ml.files import DataError
 from cardiac_ml.lead_importance.twelve_leads import _samples, comments_of, in_order, read_record, resampled
 from tools.twelve_lead_copies import write_record
 
@@ -15,14 +15,14 @@ TIME_S = np.arange(1000) / 500
 def twelve():
     """(12, 1000) mV at 500 Hz, with leads that follow from the eight as they must."""
     rng = np.random.default_rng(0)
-    waves = [np.sin(2 * np.pi * (rng.uniform(1, 8) * TIME_S + rng.random())) for _ in range(8)]
-    return leads.from_independent(np.stack(waves))
+    return leads.from_independent(
+        np.stack([np.sin(2 * np.pi * (rng.uniform(1, 8) * TIME_S + rng.random())) for _ in range(8)]))
 
 
-def write(folder, name, signal, names=leads.LEADS, rate=500, unit="mV", comments=None):
+def write(folder, name, signal, names=leads.LEADS, rate=500, unit="mV",
+          comments=("Dx: 164909002", "Age: 61", "Sex: F")):
     wfdb.wrsamp(name, fs=rate, units=[unit] * len(names), sig_name=list(names), p_signal=np.asarray(signal, float).T,
-                fmt=["16"] * len(names), write_dir=str(folder),
-                comments=list(comments or ("Dx: 164909002", "Age: 61", "Sex: F")))
+                fmt=["16"] * len(names), write_dir=str(folder), comments=list(comments))
 
 
 def read(folder, name="a", **options):
@@ -49,52 +49,31 @@ def test_order_unit_and_rate_do_not_matter(twelve, tmp_path):
 def test_samples_are_those_that_wfdb_reads(twelve, tmp_path, mat):
     write_record(tmp_path / "a", twelve, 500, mat=mat)
     file = tmp_path / ("a.mat" if mat else "a.dat")
-    content = bytearray(file.read_bytes())
-    content[-24:-22] = b"\x00\x80"  # the number that stands for a lost sample
-    file.write_bytes(content)
+    file.write_bytes(file.read_bytes()[:-24] + b"\x00\x80" + file.read_bytes()[-22:])  # stands for a lost sample
     header = wfdb.rdheader(str(tmp_path / "a"))
     assert np.array_equal(_samples(tmp_path / "a.hea", header, 1000), wfdb.rdrecord(str(tmp_path / "a")).p_signal,
                           equal_nan=True)
-    with pytest.raises(DataError, match="lead I has missing samples"):
-        read(tmp_path)
+    assert "lead I has missing samples" in message(read, tmp_path)
 
 
-def test_missing_limb_leads_follow_from_two(twelve):
-    for kept in (("I", "II"), ("III", "aVF"), ("aVR", "aVL"), ("II", "aVL", "aVF")):
-        names = [*kept, *leads.LEADS[6:]]
-        rows = twelve[[leads.LEADS.index(name) for name in names]]
-        assert in_order(rows, names) == pytest.approx(twelve, abs=1e-5)
+@pytest.mark.parametrize("kept", ["I II", "III aVF", "aVR aVL", "II aVL aVF"])
+def test_missing_limb_leads_follow_from_two(twelve, kept):
+    names = [*kept.split(), *leads.LEADS[6:]]
+    rows = twelve[[leads.LEADS.index(name) for name in names]]
+    assert in_order(rows, names) == pytest.approx(twelve, abs=1e-5)
 
 
 @pytest.mark.parametrize("names, complaint", [
-    (("I", "II", "V1", "V2", "V3", "V4", "V5"), "lacks V6"), (("I", *leads.LEADS[6:]), "lacks two limb leads"),
-    (("MLII", "V5"), "lacks V1, V2, V3, V4, V6, two limb leads")])
-def test_too_few_leads(names, complaint, tmp_path):
-    write(tmp_path, "a", np.random.default_rng(0).normal(size=(len(names), 500)), names)
-    with pytest.raises(DataError, match=complaint):
-        read(tmp_path)
+    ("I II V1 V2 V3 V4 V5", "lacks V6"), ("I V1 V2 V3 V4 V5 V6", "lacks two limb leads"),
+    ("MLII V5", "lacks V1, V2, V3, V4, V6, two limb leads"), ("I II ii V1 V2 V3 V4 V5", "lead II more than once"),
+    ("I III II aVR aVL aVF V1 V2 V3 V4 V5 V6", "contradict each other")])
+def test_leads_that_cannot_be_put_in_order(twelve, names, complaint):
+    assert complaint in message(in_order, twelve[:len(names.split())], names.split())
 
 
-def test_what_cannot_be_read(twelve, tmp_path):
-    write(tmp_path, "a", twelve)
-    whole = (tmp_path / "a.dat").read_bytes()
-    (tmp_path / "a.dat").write_bytes(whole[:len(whole) // 2])
-    with pytest.raises(DataError, match="a.hea could not be read"):
-        read(tmp_path)
-    (tmp_path / "a.dat").unlink()
-    with pytest.raises(DataError, match="beside it"):
-        read(tmp_path)
+def test_another_unit(twelve, tmp_path):
     write(tmp_path, "a", twelve, unit="mmHg")
-    with pytest.raises(DataError, match="unit 'mmHg'"):
-        read(tmp_path)
-    with pytest.raises(DataError, match="lead II more than once"):
-        in_order(twelve[:8], ["I", "II", "ii", "V1", "V2", "V3", "V4", "V5"])
-    with pytest.raises(DataError, match="contradict each other"):
-        in_order(twelve, [*"I III II aVR aVL aVF".split(), *leads.LEADS[6:]])
-    broken = twelve.copy()
-    broken[7, 30:40] = np.nan
-    with pytest.raises(DataError, match="lead V2 has missing samples"):
-        in_order(broken, leads.LEADS)
+    assert "unit 'mmHg'" in message(read, tmp_path)
 
 
 def test_real_records(real_data):
