@@ -435,7 +435,7 @@ class ActionPotentialNet(EcgNet):
 
     def draw(self, time_ms, duration_ms, weights):
         """Action potentials: (cases, 75) ms, (cases, 75) ms, (cases, shapes, 75) -> (cases, 75, 500) mV."""
-        if len(time_ms) > 16 and not torch.compiler.is_exporting():  # pieces that fit a CPU's cache are faster
+        if not torch.compiler.is_exporting() and len(time_ms) > 16:  # pieces that fit a CPU's cache are faster
             pieces = zip(time_ms.split(16), duration_ms.split(16), weights.split(16))
             return torch.cat([self.draw(*piece) for piece in pieces])
         curves = self.shapes_mv[0] + weights.transpose(1, 2) @ self.shapes_mv[1:]  # (cases, 75, samples)
