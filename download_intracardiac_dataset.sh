@@ -101,6 +101,7 @@ lock() {  # Two downloads at once would write the same files. Of two that come t
     for other in "$work"/wants.* "$work"/works.*; do
         [ "${other##*.}" = $$ ] && continue
         if lives "$other"; then
+            [ "${other%.*}" = "$work/wants" ] && [ "${other##*.}" -gt $$ ] && continue  # came later, will give up
             rm -f "$work/wants.$$"
             fail "Another download (process ${other##*.}) is at work in $target. Wait for it or stop it."
         fi
