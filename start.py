@@ -161,7 +161,7 @@ def make_venv(base, folder, python):
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         if path != mark:
-            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)
+            clear(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)
     status, text = output(base + ["-m", "venv", folder, "--without-pip"])
     if status == 0:  # by itself, venv would hide why this failed
         status, text = output([python, "-I", "-m", "ensurepip", "--upgrade", "--default-pip"])
@@ -171,6 +171,18 @@ def make_venv(base, folder, python):
             raise Stop(no_venv(base))
         raise Stop("{} could not be made. {}\n{}".format(folder, reason_in(text) or "", "\n".join(gist(text))))
     os.remove(mark)
+
+
+def clear(folder):
+    """Remove a folder into which what a killed start had begun may still write for a moment."""
+    last = time.time() + 5
+    while os.path.exists(folder):
+        try:
+            shutil.rmtree(folder)
+        except OSError:
+            if time.time() > last:
+                raise
+            time.sleep(0.1)
 
 
 def no_venv(base):

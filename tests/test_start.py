@@ -344,6 +344,28 @@ def test_killed_at_any_moment_the_next_start_goes_on_by_itself(tmp_path):
     assert starter(tmp_path, kills=2, starts=3, seed=1) == []
 
 
+def test_a_folder_goes_even_while_something_still_writes_into_it(start, tmp_path, monkeypatch):
+    folder, remove, calls = tmp_path / "setuptools", shutil.rmtree, []
+
+    def remove_late(path):
+        """Somebody writes between looking into the folder and removing it."""
+        calls.append(path)
+        if len(calls) < 4:
+            raise OSError(39, "Directory not empty", str(path))
+        remove(path)
+
+    folder.mkdir()
+    monkeypatch.setattr(start.shutil, "rmtree", remove_late)
+    start.clear(str(folder))
+    assert not folder.exists() and len(calls) == 4
+    start.clear(str(folder))                        # gone already
+    folder.mkdir()
+    monkeypatch.setattr(start.shutil, "rmtree", lambda path: remove_late(calls.clear() or path))
+    monkeypatch.setattr(start.time, "time", iter([0, 1, 6]).__next__)
+    with pytest.raises(OSError, match="not empty"):
+        start.clear(str(folder))                    # never
+
+
 # --- the two lists of requirements ---------------------------------------------------------------------------------
 
 def test_exact_versions_lie_in_the_ranges():

@@ -119,5 +119,6 @@ def qrs_t_angle_deg(ecg_mv):
     for vector, length, start, end in zip(xyz, size, first, last):
         peak = end + AFTER_QRS_MS + length[end + AFTER_QRS_MS:].argmax()
         qrs, t = vector[:, start:end].mean(axis=1), vector[:, peak - 50:peak + 50].mean(axis=1)
-        angles.append(np.degrees(np.arccos(qrs @ t / np.linalg.norm(qrs) / np.linalg.norm(t))))
+        cosine = qrs @ t / np.linalg.norm(qrs) / np.linalg.norm(t)
+        angles.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))))    # rounding may lead out of it
     return np.array(angles)

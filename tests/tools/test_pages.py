@@ -13,7 +13,8 @@ from tools import notebooks
 
 
 BROWSERS_OWN = ("www.google.com:443", "clients2.google.com", "accounts.google.com:443", "redirector.gvt1.com",
-                "android.clients.google.com:443", "optimizationguide-pa.googleapis.com:443")  # whatever page is open
+                "android.clients.google.com:443", "optimizationguide-pa.googleapis.com:443",
+                "update.googleapis.com")  # whatever page is open
 
 OWN_FLAGS = ("--proxy-bypass-list=<-loopback>", "--disable-background-networking", "--disable-component-update",
              "--disable-sync")
