@@ -27,11 +27,11 @@ def folder(heart, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_wide_heart_is_heard_in_several_bodies(heart):
+def test_a_wide_heart_is_heard_in_two_bodies(heart):
     ecg_mv, voltage_mv = heart
-    assert ecg_mv.shape == (4, train_hearts.BODIES, 8, 500) and voltage_mv.shape == (4, 75, 500)
+    assert ecg_mv.shape == (4, train_hearts.HEARD, 8, 500) and voltage_mv.shape == (4, 75, 500)
     assert np.isfinite(ecg_mv).all() and np.isfinite(voltage_mv).all()
-    assert len({round(float(one.std()), 6) for one in ecg_mv[0]}) == train_hearts.BODIES
+    assert len({round(float(one.std()), 6) for one in ecg_mv[0]}) == train_hearts.HEARD
     again, _ = train_hearts.simulate_heart(3, cases=4)
     assert np.array_equal(ecg_mv, again)
 
@@ -73,12 +73,12 @@ def line_through(x, y):
 
 
 def test_a_body_between_bodies_hears_something_between_and_only_some_hear_other_cells():
-    ecg_mv = torch.arange(4.0)[None, :, None, None].expand(200, 4, 8, 5)
+    ecg_mv = torch.arange(2.0)[None, :, None, None].expand(200, 2, 8, 5)
     any_cells = torch.arange(200)[:, None] < 100
     heard = train_hearts.other_body(ecg_mv, any_cells, torch.Generator().manual_seed(0))[:, 0, 0]
-    alone = (heard[:, None] == torch.arange(4.0)).any(1)
-    assert 70 < alone.sum() < 130 and set(heard[alone].tolist()) == {0, 1, 2, 3}
-    assert heard[:100].max() == 3 and heard.min() == 0 and heard[100:].max() == train_hearts.OWN_CELLS - 1
+    alone = (heard[:100, None] == torch.arange(2.0)).any(1)
+    assert 35 < alone.sum() < 65 and set(heard[:100][alone].tolist()) == {0, 1}
+    assert not heard[100:].any(), "only the body with the cells of the voltages"
 
 
 def test_strange_cells_jump_when_ours_do_and_last_as_long_as_they_are_told():
