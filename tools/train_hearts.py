@@ -7,7 +7,7 @@
 
 It is one network: task 4's draws voltages from times, durations and shapes, and the part that states times is task 3's.
 
-A killed call goes on where it was: hearts lie in files of ten, training in a checkpoint after each epoch.
+A killed call goes on where it was: hearts lie in files of five, training in a checkpoint after each epoch.
 
 The hearts are wider than the default ones: up to twice the spread of the population, faster and slower along, across
 and through the fibres, and in the layer. Beats are of every kind and of kinds between them, each with a pattern of its
@@ -40,8 +40,8 @@ from cardiac_ml.virtual.anatomy import draw_shape
 from cardiac_ml.virtual.patient import Speeds, lead_weights, make_patient, simulate_beats, voltages_mv
 
 SEED = 20261127                 # of no other hearts of the kit
-HEARTS_A_FILE = 10
-CASES = 32                      # a heart
+HEARTS_A_FILE = 5
+CASES = 64                      # a heart
 BODIES = 4                      # of a heart: the patient's own, and others'
 HEARD = 2                       # times each beat, in two of the bodies: with the cells of the voltages, with any cells
 WIDTHS = (1.0, 1.0, 1.5, 2.0)   # of the population, heart by heart
@@ -49,8 +49,8 @@ KINDS = dict(sites=13, between=12, ectopic=4, focal=3, normal=3, scar=3, LBBB=2,
              fusion=1)          # the first are the hardest
 # Patterns of early sites of the default hearts: every second number drawn here is one of these.
 OWN_SITES = [number for number in range(dataset.PATTERNS) if dataset.ORDER[number % len(dataset.ORDER)] == "sites"]
-VALID_FILES = 2                 # the first ones choose the best epoch and are never trained on
-FIRST_FILES = 6                 # wait for so many more before training starts
+VALID_FILES = 4                 # the first ones choose the best epoch and are never trained on
+FIRST_FILES = 12                # wait for so many more before training starts
 DATA = "{} virtual hearts of a wide population, {} beats, each heard in {} bodies"
 FAILS = ("Trained on simulations only. Elsewhere (another simulator, real people) errors are several times those on "
          "new hearts. Intervals widen with how unlike an ECG is; on people nobody could check them. One beat alone, "
