@@ -232,13 +232,16 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
         fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt")
 
 
-def test_a_checkpoint_holds_no_pickled_code(tmp_path):
+def test_no_pickled_code_is_run(tmp_path):
     class Evil:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "ran"),)
     torch.save({"training": Evil()}, tmp_path / "c.pt")
     with pytest.raises(DataError):
         fit(small(), beats(), epochs=1, checkpoint=tmp_path / "c.pt")
+    np.savez(tmp_path / "m.npz", **{"card.json": "{}", "weights": np.array([Evil()], object)})
+    with pytest.raises(DataError, match="allow_pickle=False"):
+        load(tmp_path / "m.npz")
     assert not (tmp_path / "ran").exists()
 
 

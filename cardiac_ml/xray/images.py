@@ -68,7 +68,7 @@ class ChestXrays:
         if isinstance(index, (int, np.integer)):
             return self.pictures[index], self.sides[index]
         return ChestXrays(self.pictures[index], self.sides[index], self.table.iloc[index].reset_index(drop=True),
-                              self.source)
+                          self.source)
 
     @property
     def targets(self) -> np.ndarray:
@@ -142,7 +142,7 @@ def load_xrays(folder: str | Path | None = None, *, size: int = SIZE, virtual_ch
         table["mm_per_pixel"] = [picture.mm_per_pixel for picture in pictures]
     table = table.assign(height=shape[:, 0], width=shape[:, 1])
     return ChestXrays(np.stack([image for image, _ in framed])[:, None], np.float32(sides), table,
-                          f"{len(table)} real chest X-rays from {folder}")
+                      f"{len(table)} real chest X-rays from {folder}")
 
 
 def _virtual(count: int, size: int, seed: int) -> ChestXrays:
@@ -159,4 +159,4 @@ def _virtual(count: int, size: int, seed: int) -> ChestXrays:
     print(f"{count} virtual chest X-rays (a 3-D phantom). For real ones give a folder with boxes.csv and pictures.")
     sides, table = np.float32(table[list(SIDES)] / size), table.assign(height=size, width=size)
     return ChestXrays(pictures[:, None], sides, table,
-                          f"{count} virtual chest X-rays, projected from a 3-D phantom")
+                      f"{count} virtual chest X-rays, projected from a 3-D phantom")
