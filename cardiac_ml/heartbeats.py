@@ -112,7 +112,7 @@ def _load_pair(names, classes, rate_hz, folder, hearts) -> list[Heartbeats]:
     if sources is None:
         print(f"No real heartbeats here, so these are virtual ones, simulated once by this kit. For the real ones put "
               f"archive.zip from {KAGGLE} into ecg_dataset/.")
-        sources = find_pair(names, simulate(hearts or 64))
+        sources = find_pair(names, simulate(64 if hearts is None else hearts))
     elif hearts is not None:
         print(f"hearts={hearts} is for virtual heartbeats; the files in {sources[names[0]].path} are read whole.")
     rows, tables, said = read_pair(sources)
@@ -128,6 +128,8 @@ def split(data: Heartbeats, seed: int = 0) -> Split:
     Whole patients where they are known; elsewhere rows of each class at random, which flatters: the same patients are
     on all sides.
     """
+    if isinstance(data, tuple):
+        raise DataError(f"These are {len(data)} sets of beats: split one of them, or all as one: concatenate(*both).")
     return split_by_patient(data, seed=seed) if "patient" in data.table else split_random(data, seed=seed)
 
 

@@ -90,11 +90,14 @@ def _counts(column) -> str:
 def load(folder=None, *, hearts: int | None = None, cases: int | None = None, progress: bool = True) -> Intracardiac:
     """The real files where they are (``folder``, or intracardiac_dataset/ where find_data looks), else virtual hearts.
 
-    At most so many ``hearts`` with so many ``cases`` each: all of real files, 120 with 15 of virtual hearts. Where the
-    files have fewer hearts, each gives more cases, spread over all of its files. Columns are in the order of the
-    recording points where the files show it, as ``in_point_order`` says. The first call packs the files, or simulates,
-    into the cache; later calls map that pack.
+    At most so many ``hearts`` with so many ``cases`` each: all of real files, 120 with 15 of virtual ones (five have a
+    focal beat from each of the 75 points instead). Where the files have fewer hearts, each gives more cases, spread
+    over all of its files. Columns are in the order of the recording points where the files show it, as
+    ``in_point_order`` says. The first call packs the files, or simulates, into the cache; later calls map that pack.
     """
+    if isinstance(folder, int) or any(count is not None and count < 1 for count in (hearts, cases)):
+        raise DataError(f"load({folder}, hearts={hearts}, cases={cases}): the first is a folder; of hearts and cases "
+                        "at least 1 is needed, or say nothing: load(hearts=8).")
     found = find_data(DATASET, folder)
     if found is None:
         data = simulate(hearts or 120, cases or 15, progress=progress)
@@ -147,12 +150,13 @@ def split_by_heart(data, test=None, valid=None) -> Split:
     natural order. The last 2/15 of those that are left choose the model (published: v12, v13). Name your own hearts to
     test on others; ``test=()`` keeps none for a test.
     """
+    names = lambda hearts: np.atleast_1d(np.asarray(hearts, dtype=str)).tolist()    # of one, several or none
     hearts = getattr(data, "table", data)["heart"].to_numpy(dtype=str)
-    known = sorted(set(hearts), key=natural)
+    known = sorted(set(hearts.tolist()), key=natural)
     fixed = [heart for heart in TEST_HEARTS if heart in known] if set(known) <= set(PUBLISHED_HEARTS) else []
-    test_hearts = list(test) if test is not None else fixed or known[-_share(TEST_SHARE, known):]
+    test_hearts = names(test) if test is not None else fixed or known[-_share(TEST_SHARE, known):]
     left = [heart for heart in known if heart not in test_hearts]
-    valid_hearts = left[-_share(VALID_SHARE, known):] if valid is None else list(valid)
+    valid_hearts = left[-_share(VALID_SHARE, known):] if valid is None else names(valid)
     unknown = sorted({*test_hearts, *valid_hearts} - set(known), key=natural)
     if unknown or set(test_hearts) & set(valid_hearts):
         raise DataError(f"cannot split: {f'no heart {unknown}' if unknown else 'a heart is in valid and in test'}. "

@@ -73,6 +73,9 @@ def fit(model, train, valid=None, *, loss=functional.cross_entropy, score=None, 
     share of every minibatch (DistributedDataParallel): gradients are averaged, batch normalisation is not, so the
     result is like that of one process, not equal to it.
     """
+    if not isinstance(model, nn.Module) or not callable(loss):
+        raise DataError(f"fit trains a torch.nn.Module, such as MapNet(), with a function as its loss; here they are a "
+                        f"{type(model).__name__} and {loss}.")
     for name, value in dict(epochs=epochs, batch_size=batch_size, lr=lr).items():
         if not value > 0 or name != "lr" and value != int(value):
             raise DataError(f"{name} is {value}; it must be {'a' if name == 'lr' else 'a whole'} number larger than 0.")
@@ -151,6 +154,8 @@ def predict(model, inputs, batch_size=256, device=None):
     """The network's output for numpy ``inputs`` (rows, ...), computed in batches: a float32 array (rows, ...)."""
     if len(inputs) == 0:
         raise DataError("There is nothing to predict: the inputs have no rows.")
+    if hasattr(inputs, "table"):
+        raise DataError(f"predict takes an array, data.ecg_mv or data.beats, not all of a {type(inputs).__name__}.")
     inputs = getattr(model, "check_input", np.asarray)(inputs)  # of ECGs in mV, say: is something wrong with them?
     device = torch.device(device) if device is not None else next((p.device for p in model.parameters()), "cpu")
     was_training, parts = model.training, []
@@ -240,7 +245,7 @@ def _check_labels(classes, train_labels, valid_labels):
         labels = np.asarray(labels)
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
             raise DataError(f"{name} targets are {labels.dtype} of shape {labels.shape}; the default loss expects "
-                            "class numbers (rows,). For others give fit a loss, such as torch.nn.functional.mse_loss.")
+                            "class numbers (rows,). For maps give fit a loss: models.masked_l1, say.")
         present.append(set(np.unique(labels).tolist()))
         if wrong := sorted(present[-1] - set(range(classes))):
             raise DataError(f"{name} targets hold the class {wrong[0]}, but the network has {classes} outputs, for "
@@ -473,7 +478,7 @@ def load(path, model=None):
     shapes = [{name: tuple(value.shape) for name, value in some.items()} for some in (weights, model.state_dict())]
     if differences := _differences(*shapes, "{name} is {} in the file and {} here"):
         raise DataError(f"{path} holds a {card['network']} that differs from this {type(model).__name__}: "
-                        f"{differences[0]}. Make it with the file's configuration, {card['config']}, or train again.")
+                        f"{differences[0]}. Make it as it was made ({card['config'] or 'by you'}), or train again.")
     model.load_state_dict({name: torch.from_numpy(value.astype(np.float32) if value.dtype == np.float16 else value)
                            for name, value in weights.items()}, assign=True)
     model.card = card

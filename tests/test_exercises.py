@@ -7,6 +7,7 @@ import pytest
 
 from cardiac_ml.exercises import check
 from cardiac_ml.exercises.answers import COMPUTED, FIXED
+from cardiac_ml.files import DataError
 
 
 def said(capsys, *given, **context):
@@ -47,6 +48,11 @@ def test_answers_that_depend_on_the_data(capsys):
     change = np.abs(np.roll(predicted, 1, axis=2) - traces).mean() - 0.5
     assert said(capsys, "task4.1", change, truth=traces, predicted=predicted) == "Right"
     assert said(capsys, "task4.1", 0.0, truth=traces, predicted=predicted) == "Not"
+
+
+def test_an_exercise_that_is_none_is_named():
+    with pytest.raises(DataError, match="no exercise 'task9.9'. There are .*task1.1"):
+        check("task9.9", 1)
 
 
 def test_lists_sets_and_curves(capsys):

@@ -182,6 +182,7 @@ def test_two_files_become_three_sets_of_different_patients(capsys):
 
 
 def test_patient_splits_refuse_what_they_cannot_do():
+    assert "These are 2 sets of beats: split one of them" in message(heartbeats.split, (labelled([0]), labelled([0])))
     assert "rebuild-heartbeats" in message(split_by_patient, labelled([0, 1]))
     only_ds1 = labelled(np.zeros(4, int), np.array([101, 106, 101, 106]))
     assert "One side of the split is empty: the patients here are 101, 106" in message(split_by_patient, only_ds1)

@@ -88,6 +88,9 @@ def test_a_mask_one_heart_and_a_part_of_each(folder):
     assert set(data[data.hearts == "v4"].hearts) == set(data["v4"].hearts) == {"v4"}
     with pytest.raises(DataError, match="no heart v9; there are v1, v2, v4, v10"):
         data["v9"]
+    for wrong in (dict(hearts=0), dict(cases=-3), dict(folder=8)):
+        with pytest.raises(DataError, match="the first is a folder; of hearts and cases at least 1"):
+            intracardiac.load(**dict(folder=folder) | wrong)
     few = intracardiac.load(folder, hearts=2, cases=3, progress=False)
     assert set(few.hearts) == {"v1", "v2"} and len(few) == 6
 

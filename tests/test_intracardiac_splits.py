@@ -46,6 +46,9 @@ def test_hearts_can_be_named_and_wrong_names_and_too_few_are_said():
     assert parts(table, test=()) == [{"a", "b", "c"}, {"d"}, set()]
     with pytest.raises(DataError, match=r"no heart \['z'\].*The hearts are a, b, c, d"):
         split_by_heart(table, test=["z"])
+    assert parts(table, test="a") == parts(table, test=["a"])
+    with pytest.raises(DataError, match=r"no heart \['1', '2'\]"):
+        split_by_heart(table, test=[1, 2])
     with pytest.raises(DataError, match="in valid and in test"):
         split_by_heart(table, ["a"], ["a"])
     for hearts in (["a"], ["a", "b"]):

@@ -295,6 +295,7 @@ X, Y = beats(30)
     (dict(train=(X, Y - 1)), "class -1.*counted from 0"),
     (dict(train=(X, Y.astype(float))), "float64.*give fit a loss"),
     (dict(train=(X[:0], Y[:0])), "train has no rows"),
+    (dict(loss="l1"), "a function as its loss; here they are a .* and l1"),
     (dict(valid=(X[:0], Y[:0])), "valid has no rows.*valid=None"),
     (dict(train=(X, Y[:29])), "30 inputs and 29 targets"),
     (dict(valid=(X[0], Y[0])), r"valid is a single case.*\(x\[:1\], y\[:1\]\)"),
@@ -308,6 +309,8 @@ X, Y = beats(30)
 def test_what_fit_cannot_use_is_named(arguments, words):
     with pytest.raises(DataError, match=words):
         fit(small(), **dict(train=(X, Y), epochs=1) | arguments)
+    with pytest.raises(DataError, match="trains a torch.nn.Module, such as MapNet.*a type and"):
+        fit(nn.Linear, (X, Y))
 
 
 def test_one_row_is_enough_and_without_validation_the_last_weights_are_kept():
@@ -372,6 +375,8 @@ def test_predict_is_the_same_in_any_batches_and_leaves_the_model_as_it_was():
     model, (x, _) = small(dropout=0.5).train(), beats(50)
     np.testing.assert_allclose(predict(model, x, batch_size=7), predict(model, x), atol=1e-5)
     assert model.training and predict(model, x).dtype == np.float32
+    with pytest.raises(DataError, match="takes an array, data.ecg_mv or data.beats, not all of a Heartbeats"):
+        predict(model, type("Heartbeats", (list,), dict(table=None))(x))
     with pytest.raises(DataError, match="nothing to predict"):
         predict(model, x[:0])
     for net in (nn.Linear(x.shape[1], 3), nn.Conv1d(1, 1, 3)):

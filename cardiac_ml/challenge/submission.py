@@ -336,7 +336,8 @@ def _problems_of_values(found, prediction, task):
         return [f"{len(cases)} cases hold NaN or infinity, the first is {plain(found[cases[0]], 80)!r}."]
     if low < task.low or high > task.high:
         hint = {"ms": " Are these seconds, samples or microseconds?", "mV": " Are these microvolts?",
-                "probability": " Are these logits? Apply softmax."}[task.unit]
+                "probability": " Are these percent? Divide by 100." if np.allclose(prediction.sum(axis=1), 100, atol=1)
+                               else " Are these logits? Apply softmax."}[task.unit]
         return [f"Values span {low:g} .. {high:g}; {task.low:g} .. {task.high:g} {task.unit} is plausible.{hint}"]
     if task.unit == "ms" and 0 < high < 1:
         return [f"The largest time is {high:g} ms. Are these seconds?"]

@@ -9,6 +9,7 @@ import re
 import numpy as np
 
 from cardiac_ml.exercises.answers import COMPUTED, FIXED, numbers
+from cardiac_ml.files import DataError
 
 
 def check(exercise, answer, **context):
@@ -19,6 +20,8 @@ def check(exercise, answer, **context):
     if answer is ... or (isinstance(answer, (list, tuple)) and any(one is ... for one in answer)):
         print("Not answered yet: put your answer in place of the three dots.")
         return
+    if exercise not in FIXED and exercise not in COMPUTED:
+        raise DataError(f"There is no exercise {exercise!r}. There are {', '.join(sorted({*FIXED, *COMPUTED}))}.")
     *_, hint = FIXED.get(exercise) or COMPUTED[exercise]
     try:
         good = is_right(exercise, answer, context)

@@ -104,22 +104,22 @@ def in_order(signal_mv: np.ndarray, names: Sequence[str], where="The record") ->
     """
     plain = [PLAIN.get(name.strip().lower()) for name in names]
     if twice := sorted({name for name in plain if name and plain.count(name) > 1}):
-        raise DataError(f"{where} has lead {', '.join(twice)} more than once. Leave the record out.")
+        raise DataError(f"{where} has lead {', '.join(twice)} more than once.")
     rows = {name: row for name, row in zip(plain, signal_mv) if name}
     if bad := [name for name, row in rows.items() if not np.isfinite(row).all()]:
-        raise DataError(f"{where}: lead {', '.join(bad)} has missing samples. Leave the record out.")
+        raise DataError(f"{where}: lead {', '.join(bad)} has missing samples.")
     limb = [name for name in LIMB if name in rows]
     lost = [name for name in INDEPENDENT[2:] if name not in rows] + (["two limb leads"] if len(limb) < 2 else [])
     if lost:
         raise DataError(f"{where} lacks {', '.join(lost)}; it has {', '.join(names)}. Twelve leads need V1 to V6 and "
-                        "two of I, II, III, aVR, aVL, aVF. Leave the record out.")
+                        "two of I, II, III, aVR, aVL, aVF.")
     matrix = DERIVED_MATRIX[[LEADS.index(name) for name in limb], :2].astype(float)
     one_two = np.linalg.lstsq(matrix, np.stack([rows[name] for name in limb]), rcond=None)[0]
     derived = DERIVED_MATRIX[:6, :2].astype(float) @ one_two
     apart = max(np.abs(rows[name] - derived[LIMB.index(name)]).mean() for name in limb)
     if apart > 0.05 + 0.2 * np.abs(one_two).mean():
         raise DataError(f"{where}: its limb leads contradict each other (II is not I + III, by {apart:.2f} mV): some "
-                        "are swapped or misnamed. Leave the record out.")
+                        "are swapped or misnamed.")
     return np.stack([rows.get(name, derived[k] if k < 6 else None) for k, name in enumerate(LEADS)]).astype(np.float32)
 
 

@@ -66,7 +66,7 @@ def in_millivolts(raw: Raw, path, rate_hz=None, unit=None, names=None) -> Record
     rate_hz = rate_hz or raw.rate_hz
     if rate_hz is None:
         raise DataError(f"{path} does not say how many samples a second has. Add --rate 500, if 10 s are 5000 samples "
-                        f"(it has {signal.shape[1]}).")
+                        f"(it has {signal.shape[1]}), or a column named time, in seconds.")
     if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
         raise DataError(f"{path}: a rate of {rate_hz:g} Hz; an ECG has {RATES_HZ[0]} to {RATES_HZ[1]}. Say it: "
                         "--rate HZ.")
@@ -76,6 +76,8 @@ def in_millivolts(raw: Raw, path, rate_hz=None, unit=None, names=None) -> Record
     signal = signal[:, :round(LONGEST_S * rate_hz)] / np.array([[PER_MV[one.lower()]] for one in units])
     signal_mv = in_order(signal, [plain(name) for name in names], path)
     swing = float(np.median(np.ptp(signal_mv, axis=1)))
+    if swing == 0:
+        raise DataError(f"{path}: the leads are flat. Was no electrode on, or is this another kind of file?")
     if swing > 30 or swing < 0.03:
         wrong, hint = ("micro", "uV") if swing > 30 else ("", "V")
         raise DataError(f"{path}: the leads swing over {swing:.3g} mV; a heartbeat makes 0.5 to 5. These look like "

@@ -31,7 +31,7 @@ plots.style()
 
 # %% tags=["parameters"]
 HEARTS = 120  # quick: 8
-CASES = 15  # quick: 8
+CASES = 15  # of most hearts; of a few, focal beats from all 75 points; quick: 8
 ELSEWHERE = 10  # hearts of the second simulator, quick: 2
 EPOCHS = 100  # quick: 2
 TUNING = 40  # epochs on a few hearts of elsewhere, quick: 1

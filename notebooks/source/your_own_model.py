@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Your own model, from the data to the hand-in
 #
-# Two short roads for task 3 (activation maps from the ECG), with nothing of the kit but its loader, its score and its
-# hand-in: (a) your own PyTorch network and training loop, (b) scikit-learn only. Copy the one you like, change everything.
+# Two short roads for task 3 (activation maps from the ECG), with nothing of the kit but its loader, its leads, its score
+# and its hand-in: (a) your own PyTorch network and training loop, (b) scikit-learn only. Copy the one you like, change everything.
 #
 # Task 3's notebook explains the data. This one takes a few minutes. Teaching software, not a medical device.
 
@@ -20,7 +20,7 @@ from cardiac_ml import challenge, intracardiac, leads, metrics
 
 # %% tags=["parameters"]
 HEARTS = 120  # quick: 8
-CASES = 15  # quick: 8
+CASES = 15  # of most hearts; of a few, focal beats from all 75 points; quick: 8
 EPOCHS = 30  # quick: 1
 SEED = 0
 

@@ -94,8 +94,12 @@ def test_without_a_challenge_the_test_cases_are_those_of_the_data_at_hand(public
         assert (truth.ids == test.ids).all() and len(test) and len(train) and len(valid)
         with pytest.raises(DataError, match="which rows are the test"):
             challenge.test_cases(task, train)
+        with pytest.raises(DataError, match=f"the data of task {4 - task} are .*not a"):
+            challenge.test_cases(4 - task, train, [0])
         with pytest.raises(DataError, match="takes what test_cases.* gives, not a (Heartbeats|Intracardiac)"):
             challenge.submit(train, None, team="us")
+    with pytest.raises(DataError, match="no task 5"):
+        challenge.test_cases(5)
 
 
 def test_the_ecg_belongs_to_its_id(made):

@@ -84,6 +84,7 @@ DAMAGES = {
     "swapped": dict(task=4, prediction=np.ascontiguousarray(prediction(4).swapaxes(1, 2))),
     "add up": dict(task=2, prediction=np.full((7, 5), 0.5, np.float32)),
     "logits": dict(task=2, prediction=np.full((7, 5), 3, np.float32)),
+    "percent": dict(task=2, prediction=np.full((7, 5), 20, np.float32)),
 }
 
 

@@ -128,6 +128,7 @@ def write_edf(path, signal):
 
 
 @pytest.mark.parametrize("change, options, words", [
+    (lambda s: 0 * s, dict(rate_hz=1000), "the leads are flat"),
     (lambda s: 1000 * s, dict(rate_hz=1000), "microvolts: add --unit uV"),
     (lambda s: s / 1000, dict(rate_hz=1000), "look like volts: add --unit V"),
     (lambda s: s, {}, "Add --rate"),

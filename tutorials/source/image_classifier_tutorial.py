@@ -266,7 +266,7 @@ print(f"one picture is {1 / len(test):.4f}, chance moves the network's score by 
       f"{np.sqrt(share * (1 - share) / len(test)):.3f}")
 
 # %% [markdown]
-# The second line is the *standard error*: by so much the score would typically be off with another 360 pictures. A difference of a few
+# The second number is the *standard error*: by so much the score would typically be off with another 360 pictures. A difference of a few
 # pictures between two models may be luck (tutorial 2 has more on that).
 #
 # A **confusion matrix** says which digit is taken for which. All that is off the diagonal is an error.

@@ -37,7 +37,7 @@ NOISE_MV = 1.0
 # Three friends run a stall. Alone, Ann earns 60, Ben 40, Cem nothing. Ann and Ben together earn 90, Ann and Cem 80,
 # Ben and Cem 40, all three 120. How should they share the 120?
 #
-# Write down what every **set** of players is value. With three players there are 2 x 2 x 2 = 8 sets. A set is a row
+# Write down what every **set** of players is worth. With three players there are 2 x 2 x 2 = 8 sets. A set is a row
 # of yes and no, and a row of yes and no is a binary number: that is the place of the set in the array.
 
 # %%
