@@ -353,7 +353,7 @@ class VoltageNet(EcgNet):
     hold the whole beat; there a dense layer lets every moment see every other one. On the way up the details come back.
     """
 
-    def __init__(self, widths=(96, 128, 160, 192), fold=4):
+    def __init__(self, widths=(64, 96, 128, 192), fold=4):
         super().__init__()
         self.config = dict(widths=list(widths), fold=fold)
         self.stem = ResidualBlock(8 * fold, widths[0])

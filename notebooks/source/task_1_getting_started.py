@@ -345,5 +345,5 @@ check("task1.3", answer, before=my_score)
 
 # %% tags=["score"]
 best = metrics.balanced_accuracy(test.label, scores["network"])
-print(f"balanced accuracy {best:.3f}, AUROC {metrics.auroc(test.label, scores['network']):.3f} "
-      f"(logistic regression {linear_score:.3f})")
+print(f"balanced accuracy {best:.3f} (logistic regression {linear_score:.3f}), "
+      f"AUROC {metrics.auroc(test.label, scores['network']):.3f}")
