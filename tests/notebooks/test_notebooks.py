@@ -30,7 +30,7 @@ def truth_of(task, path):
         data = heartbeats.load_ptb(hearts=6)
         return scoring.truth_of_beats(1, data, heartbeats.split(data).test)
     source = notebooks.source_path(path).read_text(encoding="utf-8")
-    sizes = [int(re.search(rf"^{name} = .*# quick: (\d+)", source, re.MULTILINE)[1]) for name in ("HEARTS", "CASES")]
+    sizes = [int(re.search(rf"^{name} = .*#.*quick: (\d+)", source, re.MULTILINE)[1]) for name in ("HEARTS", "CASES")]
     data = intracardiac.load(hearts=sizes[0], cases=sizes[1], progress=False)
     return scoring.truth_of_hearts(task, data, intracardiac.split_by_heart(data.table).test)
 
