@@ -96,8 +96,8 @@ def load(folder=None, *, hearts: int | None = None, cases: int | None = None, pr
     ``in_point_order`` says. The first call packs the files, or simulates, into the cache; later calls map that pack.
     """
     if isinstance(folder, int) or any(count is not None and count < 1 for count in (hearts, cases)):
-        raise DataError(f"load({folder}, hearts={hearts}, cases={cases}): the first is a folder; of hearts and cases "
-                        "at least 1 is needed, or say nothing: load(hearts=8).")
+        raise DataError(f"load({folder}, hearts={hearts}, cases={cases}): the first is a folder, hearts and "
+                        "cases are counts from 1: load(hearts=8), say.")
     found = find_data(DATASET, folder)
     if found is None:
         data = simulate(hearts or 120, cases or 15, progress=progress)

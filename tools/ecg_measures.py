@@ -120,5 +120,5 @@ def qrs_t_angle_deg(ecg_mv):
         peak = end + AFTER_QRS_MS + length[end + AFTER_QRS_MS:].argmax()
         qrs, t = vector[:, start:end].mean(axis=1), vector[:, peak - 50:peak + 50].mean(axis=1)
         cosine = qrs @ t / np.linalg.norm(qrs) / np.linalg.norm(t)
-        angles.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))))    # rounding may lead out of it
+        angles.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))))  # rounded, it may lie beyond 1
     return np.array(angles)

@@ -26,7 +26,7 @@ from cardiac_ml.files import ROOT, DataError, atomic_write, cache_folder, code_f
 
 EPOCHS = {"1": 8, "2": 10, "3": 100, "4": 15}  # as in the notebooks
 REAL_EPOCHS = {"1": 28, "2": 28, "3": 80, "4": 30}
-DRAWN = 75 / 15   # epochs of the network that draws, for each of the U-Net's: as in notebook 4
+DRAWN = 75 / 15  # epochs of the network that draws, for each of the U-Net's: as in notebook 4
 KEPT = ROOT / "runs" / "results.json"
 
 

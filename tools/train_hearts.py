@@ -11,10 +11,10 @@ A killed call goes on where it was: hearts lie in files of five, training in a c
 
 The hearts are wider than the default ones: up to twice the spread of the population, faster and slower along, across
 and through the fibres, and in the layer. Beats are of every kind and of kinds between them, each with a pattern of its
-own: a network errs more on new beats of hearts that it was trained on than these beats in new bodies, and no less than
-on new hearts. Each is heard in two bodies: a ball or one without end, electrodes on a ball or on a chest, a muscle that
-conducts alike in all directions or as its fibres run, evenly or patch by patch, the right wall less or more. In the
-second one the heart has other cells, and in training T waves change: the cells of other simulators, and of other
+own, and many a heart: new beats of a heart that it knows are nearly as hard for a network as new hearts are, and new
+bodies are easier. Each is heard in two bodies: a ball or one without end, electrodes on a ball or on a chest, a muscle
+that conducts alike in all directions or as its fibres run, evenly or patch by patch, the right wall less or more. In
+the second one the heart has other cells, and in training T waves change: the cells of other simulators, and of other
 people, are not ours.
 """
 import argparse

@@ -64,12 +64,12 @@ def test_cases(task, data=None, rows=None, folder=None) -> Cases:
         raise DataError(f"There is no task {task!r}: give 1, 2, 3 or 4.")
     if (place := _public(folder)) is not None:
         return read_test_cases(place / f"test_task_{task}.npz", task)
-    kind = heartbeats.Heartbeats if task <= 2 else intracardiac.Intracardiac
-    if not isinstance(data, (kind, type(None))):
-        raise DataError(f"test_cases(task, data, rows): the data of task {task} are {kind.__name__}, not a "
-                        f"{type(data).__name__}.")
     if data is None:
         return _load_at_hand(task)[2]
+    kind = heartbeats.Heartbeats if task <= 2 else intracardiac.Intracardiac
+    if not isinstance(data, kind):
+        raise DataError(f"test_cases(task, data, rows): the data of task {task} are {kind.__name__}, not a "
+                        f"{type(data).__name__}.")
     if rows is None:
         raise DataError("test_cases(task, data, rows): say which rows are the test, such as split.test.")
     truth = (scoring.truth_of_beats if task <= 2 else scoring.truth_of_hearts)(task, data, rows)

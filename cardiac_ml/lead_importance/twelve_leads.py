@@ -104,10 +104,10 @@ def in_order(signal_mv: np.ndarray, names: Sequence[str], where="The record") ->
     """
     plain = [PLAIN.get(name.strip().lower()) for name in names]
     if twice := sorted({name for name in plain if name and plain.count(name) > 1}):
-        raise DataError(f"{where} has lead {', '.join(twice)} more than once.")
+        raise DataError(f"{where} has lead {', '.join(twice)} more than once. Keep one of them.")
     rows = {name: row for name, row in zip(plain, signal_mv) if name}
     if bad := [name for name, row in rows.items() if not np.isfinite(row).all()]:
-        raise DataError(f"{where}: lead {', '.join(bad)} has missing samples.")
+        raise DataError(f"{where}: lead {', '.join(bad)} has missing samples. Repair it or leave the record out.")
     limb = [name for name in LIMB if name in rows]
     lost = [name for name in INDEPENDENT[2:] if name not in rows] + (["two limb leads"] if len(limb) < 2 else [])
     if lost:
